@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The codec: one photo file becomes three byte strings.
+ *   artifact  the latents that the Encrypter left, entropy-coded, with the id of the model pair
+ *   residual  what the Decrypter's picture lacks, coded given that picture
+ *   recipe    the container: headers, metadata, filters, deflate parse, trailing bytes
+ * All three give the file back exactly; none is of use without the artifact. Nothing here verifies: the caller
+ * restores from the very bytes that it is about to store and compares. All calls are thread-safe on distinct objects.
+ */
+#ifndef LETHE_CODEC_H
+#define LETHE_CODEC_H
+
+#include "lethe/bytes.h"
+#include "lethe/err.h"
+#include "lethe/image.h"
+#include "lethe/model.h"
+#include "lethe/pool.h"
+#include "lethe/residual.h"
+
+struct lethe_photo;
+
+enum lethe_container { LETHE_CONTAINER_PNG = 1, LETHE_CONTAINER_JPEG = 2 };
+
+struct lethe_photo_info {
+    enum lethe_container container;
+    uint32_t width;
+    uint32_t height;
+    unsigned channels;
+    uint8_t digest[32]; /* BLAKE2b-256 of shape and samples or coefficients: equal pictures, equal digests */
+};
+
+/*
+ * Takes a file apart (file is borrowed for the call only). LETHE_ERR_UNSUPPORTED with *reason when it is no photo that
+ * has a recipe. effort FAST refuses deflate streams that would replay too slowly (LETHE_REASON_DEFLATE).
+ */
+enum lethe_err lethe_photo_parse(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
+                                 struct lethe_photo **out, enum lethe_reason *reason) LETHE_MUST_CHECK;
+void lethe_photo_free(struct lethe_photo *photo);
+const struct lethe_photo_info *lethe_photo_info(const struct lethe_photo *photo);
+/* Owned by the photo. */
+const uint8_t *lethe_photo_recipe(const struct lethe_photo *photo, size_t *len);
+
+/* Runs the Encrypter with fresh randomness and appends the artifact's payload to out. */
+enum lethe_err lethe_photo_encrypt(const struct lethe_photo *photo, const struct lethe_pair *pair, unsigned strength,
+                                   const struct lethe_random *random, struct lethe_pool *pool,
+                                   struct lethe_buf *out) LETHE_MUST_CHECK;
+
+/* What an artifact alone gives, as measured against the photo. */
+struct lethe_photo_quality {
+    uint64_t squared_error; /* summed over all 8-bit samples of all channels as the Decrypter sees them */
+    uint64_t samples;
+};
+/* 10 * log10(255^2 * samples / squared_error); 99 when equal. */
+double lethe_quality_psnr(const struct lethe_photo_quality *quality);
+
+/*
+ * Decodes the artifact and appends the residual to out. The artifact may be an older one of the same picture (same
+ * digest). quality may be NULL.
+ */
+enum lethe_err lethe_photo_residual(const struct lethe_photo *photo, const struct lethe_pair *pair,
+                                    const uint8_t *artifact, size_t artifact_len, enum lethe_effort effort,
+                                    struct lethe_pool *pool, struct lethe_buf *out,
+                                    struct lethe_photo_quality *quality) LETHE_MUST_CHECK;
+
+/* The file from its three parts; appended to out, at most max_len bytes (the known size of the content). */
+enum lethe_err lethe_photo_restore(const struct lethe_pair *pair, const uint8_t *artifact, size_t artifact_len,
+                                   const uint8_t *residual, size_t residual_len, const uint8_t *recipe,
+                                   size_t recipe_len, const struct lethe_image_limits *limits,
+                                   struct lethe_pool *pool, size_t max_len, struct lethe_buf *out) LETHE_MUST_CHECK;
+
+/* The id of the pair that an artifact's payload needs. */
+enum lethe_err lethe_artifact_pair(const uint8_t *artifact, size_t artifact_len, struct lethe_id *pair)
+    LETHE_MUST_CHECK;
+/* The Decrypter's picture: 8 bits, the photo's channels (CMYK as RGB). raster is initialised here. */
+enum lethe_err lethe_artifact_picture(const struct lethe_pair *pair, const uint8_t *artifact, size_t artifact_len,
+                                      const struct lethe_image_limits *limits, struct lethe_pool *pool,
+                                      struct lethe_raster *raster) LETHE_MUST_CHECK;
+/* The latents of the artifact's planes, one after the other; for measurements and tests. */
+enum lethe_err lethe_artifact_latents(const uint8_t *artifact, size_t artifact_len,
+                                      const struct lethe_image_limits *limits, unsigned index,
+                                      struct lethe_latents *latents) LETHE_MUST_CHECK;
+
+#endif

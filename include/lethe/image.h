@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Containers. A picture file is taken apart into what the codec transforms (samples of a PNG, quantised DCT
+ * coefficients of a JPEG) and a recipe: everything else that is needed to write the very same bytes again.
+ * Samples or coefficients together with the recipe give back the file exactly; no library's compressor takes part.
+ */
+#ifndef LETHE_IMAGE_H
+#define LETHE_IMAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lethe/bytes.h"
+#include "lethe/err.h"
+
+/* Why a file does not take the learned path; status and inspect show the names. */
+enum lethe_reason {
+    LETHE_REASON_NONE = 0,     /* it does */
+    LETHE_REASON_NO_PICTURE,   /* neither PNG nor JPEG by its first bytes */
+    LETHE_REASON_MALFORMED,    /* a PNG or JPEG by its first bytes that does not parse, or ends early */
+    LETHE_REASON_KIND,         /* a kind of PNG or JPEG with no recipe (palette, arithmetic coding, 12 bits, ...) */
+    LETHE_REASON_TOO_LARGE,    /* beyond the limits on pixels, bytes or memory */
+    LETHE_REASON_DEFLATE,      /* the PNG's deflate stream would cost too much to describe */
+    LETHE_REASON_COST,         /* artifact and residual together would be larger than segments */
+    LETHE_REASON_DIFFERS,      /* the reconstruction was not equal to the file */
+    LETHE_REASON_COUNT
+};
+
+/* Static lower-case name with hyphens ("no-picture"); never NULL. */
+const char *lethe_reason_name(enum lethe_reason reason);
+
+/* Limits, checked against the headers before anything is allocated. */
+struct lethe_image_limits {
+    uint64_t max_pixels;   /* width * height */
+    uint64_t max_bytes;    /* of all samples or coefficients as held in memory */
+};
+/* 200 megapixels, 1 GiB. */
+extern const struct lethe_image_limits lethe_image_limits_default;
+
+/* Samples in planes. All planes are width * height, row by row, no padding. */
+struct lethe_raster {
+    uint32_t width;
+    uint32_t height;
+    unsigned channels; /* 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha */
+    unsigned depth;    /* bits a sample: 8 or 16 */
+    uint16_t *planes[4];
+};
+
+void lethe_raster_release(struct lethe_raster *raster);
+/* Zeroed planes; LETHE_ERR_ARG on impossible sizes. */
+enum lethe_err lethe_raster_init(struct lethe_raster *raster, uint32_t width, uint32_t height, unsigned channels,
+                                 unsigned depth) LETHE_MUST_CHECK;
+
+/*
+ * Takes a PNG apart. On success raster holds the samples and recipe the rest (chunk layout, ancillary chunks,
+ * filters, deflate parse, trailing bytes), and lethe_png_rebuild on the two gives back the file.
+ * Fails with LETHE_ERR_UNSUPPORTED and *reason when there is no recipe, LETHE_ERR_NOMEM otherwise; outputs are then
+ * empty. Does not verify: the caller rebuilds and compares.
+ */
+enum lethe_err lethe_png_parse(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
+                               struct lethe_raster *raster, struct lethe_buf *recipe,
+                               enum lethe_reason *reason) LETHE_MUST_CHECK;
+/* Appends the file to out. LETHE_ERR_FORMAT when the recipe is malformed or does not fit the raster. */
+enum lethe_err lethe_png_rebuild(const struct lethe_raster *raster, const uint8_t *recipe, size_t recipe_len,
+                                 size_t max_len, struct lethe_buf *out) LETHE_MUST_CHECK;
+
+/* Encodes a raster as an ordinary PNG with libpng (reports, tests, lossy output). Not for stored bytes. */
+enum lethe_err lethe_png_write(const struct lethe_raster *raster, int zlib_level, struct lethe_buf *out)
+    LETHE_MUST_CHECK;
+/* Decodes any PNG to an 8- or 16-bit raster with libpng (palettes expanded). */
+enum lethe_err lethe_png_read(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
+                              struct lethe_raster *raster) LETHE_MUST_CHECK;
+
+/* What the components of a JPEG mean, from its markers, by the rules of libjpeg. */
+enum lethe_jpeg_colour { LETHE_JPEG_GREY, LETHE_JPEG_YCC, LETHE_JPEG_RGB, LETHE_JPEG_CMYK, LETHE_JPEG_YCCK };
+
+struct lethe_jpeg_component {
+    unsigned h, v;       /* sampling factors, 1 to 4 */
+    uint32_t blocks_w;   /* blocks in a row of the coefficient array, padded to whole MCUs */
+    uint32_t blocks_h;
+    uint32_t real_w;     /* blocks that cover the picture: ceil(ceil(width * h / hmax) / 8) */
+    uint32_t real_h;
+    uint16_t quant[64];  /* natural (row) order */
+    int16_t *coefs;      /* blocks_h * blocks_w * 64, natural order inside a block, quantised values, DC included */
+};
+
+/* The quantised coefficients of a JPEG. */
+struct lethe_jpeg {
+    uint32_t width;
+    uint32_t height;
+    enum lethe_jpeg_colour colour;
+    unsigned components; /* 1, 3 or 4 */
+    struct lethe_jpeg_component component[4];
+};
+
+void lethe_jpeg_release(struct lethe_jpeg *jpeg);
+
+/* As lethe_png_parse, for baseline, extended and progressive Huffman JPEG, 8 bits. Own parser: hostile bytes. */
+enum lethe_err lethe_jpeg_parse(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
+                                struct lethe_jpeg *jpeg, struct lethe_buf *recipe,
+                                enum lethe_reason *reason) LETHE_MUST_CHECK;
+enum lethe_err lethe_jpeg_rebuild(const struct lethe_jpeg *jpeg, const uint8_t *recipe, size_t recipe_len,
+                                  size_t max_len, struct lethe_buf *out) LETHE_MUST_CHECK;
+/*
+ * Everything of struct lethe_jpeg but the coefficient values, which are zeroed and allocated: from a recipe, so that
+ * a residual decoder knows the shape. limits as above.
+ */
+enum lethe_err lethe_jpeg_shape(const uint8_t *recipe, size_t recipe_len, const struct lethe_image_limits *limits,
+                                struct lethe_jpeg *jpeg) LETHE_MUST_CHECK;
+
+/* Decodes a JPEG file to an 8-bit RGB or grey raster with libjpeg-turbo (training, reports). */
+enum lethe_err lethe_jpeg_read(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
+                               struct lethe_raster *raster) LETHE_MUST_CHECK;
+
+#endif

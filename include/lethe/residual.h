@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The residual: what the Decrypter's picture lacks, entropy-coded given that picture, losslessly, in integers only.
+ * Streams are cut into independent bands of rows, so that a pool works on one photo.
+ * xhat arrays: one 8-bit plane for every channel or component, at that plane's own size.
+ */
+#ifndef LETHE_RESIDUAL_H
+#define LETHE_RESIDUAL_H
+
+#include "lethe/bytes.h"
+#include "lethe/err.h"
+#include "lethe/image.h"
+#include "lethe/pool.h"
+
+enum lethe_effort { LETHE_EFFORT_FAST, LETHE_EFFORT_STRONG };
+
+/*
+ * Samples given xhat. xhat[c] points to width * height bytes: the Decrypter's idea of the top 8 bits of channel c.
+ * Appends to out.
+ */
+enum lethe_err lethe_residual_samples_encode(const struct lethe_raster *raster, const uint8_t *const xhat[4],
+                                             enum lethe_effort effort, struct lethe_pool *pool,
+                                             struct lethe_buf *out) LETHE_MUST_CHECK;
+/* Fills raster, which the caller has initialised with the right shape. LETHE_ERR_FORMAT on malformed bytes. */
+enum lethe_err lethe_residual_samples_decode(const uint8_t *bytes, size_t len, const uint8_t *const xhat[4],
+                                             struct lethe_pool *pool, struct lethe_raster *raster) LETHE_MUST_CHECK;
+
+/*
+ * Quantised DCT coefficients given xhat. xhat[c] has blocks_w * 8 columns and blocks_h * 8 rows for component c
+ * (the Decrypter's picture brought to the component's size by the caller, edges replicated).
+ */
+enum lethe_err lethe_residual_coefs_encode(const struct lethe_jpeg *jpeg, const uint8_t *const xhat[4],
+                                           enum lethe_effort effort, struct lethe_pool *pool,
+                                           struct lethe_buf *out) LETHE_MUST_CHECK;
+/* Fills the coefficients of jpeg, whose shape comes from lethe_jpeg_shape. */
+enum lethe_err lethe_residual_coefs_decode(const uint8_t *bytes, size_t len, const uint8_t *const xhat[4],
+                                           struct lethe_pool *pool, struct lethe_jpeg *jpeg) LETHE_MUST_CHECK;
+
+#endif
