@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A backend: named immutable objects, and a few small ones that are replaced conditionally (head, vault.json).
+ * One vtable that the directory, S3 and every decorator (retry, throttle, fault injection) implement. Calls are
+ * synchronous and may come from many threads at once. Keys are relative paths of [a-z0-9./-], at most 200 bytes,
+ * without empty, "." or ".." parts.
+ */
+#ifndef LETHE_STORE_H
+#define LETHE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lethe/bytes.h"
+#include "lethe/err.h"
+
+#define LETHE_STORE_KEY_MAX 200
+#define LETHE_STORE_VERSION_MAX 80
+
+/* An opaque version of a replaceable object, as the backend names it ("" is none). */
+struct lethe_store_version {
+    char text[LETHE_STORE_VERSION_MAX];
+};
+
+struct lethe_store_stat {
+    uint64_t size;
+    int64_t modified; /* seconds since 1970, by the store's clock */
+};
+
+struct lethe_store;
+
+struct lethe_store_ops {
+    /*
+     * Appends at most len bytes from offset on to out (UINT64_MAX: to the end). version may be NULL.
+     * LETHE_ERR_NOT_FOUND, LETHE_ERR_UNREACHABLE, LETHE_ERR_DENIED, LETHE_ERR_IO. A short object gives fewer bytes.
+     */
+    enum lethe_err (*get)(struct lethe_store *store, const char *key, uint64_t offset, uint64_t len,
+                          struct lethe_buf *out, struct lethe_store_version *version);
+    /* Create-only and durable on return. LETHE_ERR_EXISTS when the key is taken (then nothing changed). */
+    enum lethe_err (*put)(struct lethe_store *store, const char *key, const uint8_t *bytes, size_t len);
+    /*
+     * Replaces the object if its version still is *expected ("": it must not exist); LETHE_ERR_CONFLICT otherwise.
+     * On LETHE_ERR_UNREACHABLE it is unknown whether it happened: the caller reads back. Durable on return.
+     */
+    enum lethe_err (*replace)(struct lethe_store *store, const char *key, const uint8_t *bytes, size_t len,
+                              const struct lethe_store_version *expected, struct lethe_store_version *version);
+    /* LETHE_OK also when the object is not there. */
+    enum lethe_err (*remove)(struct lethe_store *store, const char *key);
+    /* Calls each for every key that begins with prefix, in any order; a non-zero result stops and is returned. */
+    enum lethe_err (*list)(struct lethe_store *store, const char *prefix,
+                           enum lethe_err (*each)(void *context, const char *key, const struct lethe_store_stat *stat),
+                           void *context);
+    enum lethe_err (*stat)(struct lethe_store *store, const char *key, struct lethe_store_stat *out);
+    /* Frees the store and, for a decorator, what it decorates. */
+    void (*close)(struct lethe_store *store);
+};
+
+/* Every implementation embeds this as its first member. */
+struct lethe_store {
+    const struct lethe_store_ops *ops;
+};
+
+enum lethe_err lethe_store_get(struct lethe_store *store, const char *key, uint64_t offset, uint64_t len,
+                               struct lethe_buf *out, struct lethe_store_version *version) LETHE_MUST_CHECK;
+enum lethe_err lethe_store_put(struct lethe_store *store, const char *key, const uint8_t *bytes, size_t len)
+    LETHE_MUST_CHECK;
+enum lethe_err lethe_store_replace(struct lethe_store *store, const char *key, const uint8_t *bytes, size_t len,
+                                   const struct lethe_store_version *expected, struct lethe_store_version *version)
+    LETHE_MUST_CHECK;
+enum lethe_err lethe_store_remove(struct lethe_store *store, const char *key) LETHE_MUST_CHECK;
+enum lethe_err lethe_store_list(struct lethe_store *store, const char *prefix,
+                                enum lethe_err (*each)(void *context, const char *key,
+                                                       const struct lethe_store_stat *stat),
+                                void *context) LETHE_MUST_CHECK;
+enum lethe_err lethe_store_stat(struct lethe_store *store, const char *key, struct lethe_store_stat *out)
+    LETHE_MUST_CHECK;
+void lethe_store_close(struct lethe_store *store); /* NULL does nothing */
+
+/* Whether a key has the form above. */
+bool lethe_store_key_valid(const char *key);
+
+/*
+ * Opens a location: a path or file:///path (s3:// comes with its backend: LETHE_ERR_UNSUPPORTED until then).
+ * create: makes the folder when it is missing. LETHE_ERR_NOT_FOUND when it is missing and create is false.
+ */
+enum lethe_err lethe_store_open(const char *location, bool create, struct lethe_store **out) LETHE_MUST_CHECK;
+
+/* The directory backend alone. */
+enum lethe_err lethe_store_dir_open(const char *path, bool create, struct lethe_store **out) LETHE_MUST_CHECK;
+
+/* Retries LETHE_ERR_UNREACHABLE with exponential back-off and full jitter until deadline_ms have passed. Takes inner. */
+enum lethe_err lethe_store_retry_new(struct lethe_store *inner, unsigned deadline_ms, struct lethe_store **out)
+    LETHE_MUST_CHECK;
+
+/* Fault injection, for tests. Takes inner. */
+struct lethe_fault_plan {
+    uint64_t seed;
+    unsigned fail_nth;        /* the Nth call fails (1 is the first); 0: none */
+    bool fail_from_then_on;   /* and every later one */
+    unsigned permille;        /* of calls that fail at random */
+    unsigned lost_answer_permille; /* of puts and replaces that happen, and then report LETHE_ERR_UNREACHABLE */
+    enum lethe_err error;     /* what a failure returns; 0 means LETHE_ERR_UNREACHABLE */
+};
+enum lethe_err lethe_store_fault_new(struct lethe_store *inner, const struct lethe_fault_plan *plan,
+                                     struct lethe_store **out) LETHE_MUST_CHECK;
+/* Calls seen so far, and a way to change the plan between steps of a test. */
+uint64_t lethe_store_fault_calls(struct lethe_store *fault);
+void lethe_store_fault_set(struct lethe_store *fault, const struct lethe_fault_plan *plan);
+
+#endif
