@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* Small whole files: read with a cap, written durably by a temporary file and a rename. */
+#ifndef LETHE_FS_FILE_H
+#define LETHE_FS_FILE_H
+
+#include <sys/types.h>
+
+#include "lethe/bytes.h"
+#include "lethe/err.h"
+
+/* Appends the file's bytes to out. LETHE_ERR_NOT_FOUND, LETHE_ERR_ARG when it is larger than max, ... */
+enum lethe_err lethe_file_read(const char *path, size_t max, struct lethe_buf *out) LETHE_MUST_CHECK;
+/* Replaces path atomically; file and folder are synced. */
+enum lethe_err lethe_file_write_durably(const char *path, const void *bytes, size_t len, mode_t mode) LETHE_MUST_CHECK;
+/* mkdir -p with this mode for what is made. */
+enum lethe_err lethe_file_make_folders(const char *path, mode_t mode) LETHE_MUST_CHECK;
+
+#endif

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/vault/vault.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/vault/vault_private.h"
+#include "lethe/log.h"
+
+enum lethe_err lethe_vault_new(struct lethe_store *store, struct lethe_vault_file *file, const uint8_t json_hash[32],
+                               struct lethe_secret *master, struct lethe_secret *device, const char *pairs_dir,
+                               struct lethe_vault **out)
+{
+    struct lethe_vault *vault = calloc(1, sizeof *vault);
+    enum lethe_err err = LETHE_ERR_NOMEM;
+
+    *out = NULL;
+    if (!vault) {
+        lethe_store_close(store);
+        lethe_vault_file_free(file);
+        lethe_secret_free(master);
+        lethe_secret_free(device);
+        return err;
+    }
+    pthread_mutex_init(&vault->lock, NULL);
+    vault->store = store;
+    vault->file = file;
+    vault->master = master;
+    vault->device = device;
+    memcpy(vault->json_hash, json_hash, sizeof vault->json_hash);
+    if (pairs_dir) {
+        vault->pairs_dir = strdup(pairs_dir);
+        if (!vault->pairs_dir) {
+            goto out;
+        }
+    }
+    if (device) {
+        err = lethe_secret_combine(master, device, "lethefs pair", &vault->pair_root);
+        if (err) {
+            goto out;
+        }
+    }
+    *out = vault;
+    return LETHE_OK;
+out:
+    lethe_vault_free(vault);
+    return err;
+}
+
+void lethe_vault_free(struct lethe_vault *vault)
+{
+    if (!vault) {
+        return;
+    }
+    while (vault->pairs) {
+        struct lethe_vault_pair *pair = vault->pairs;
+
+        vault->pairs = pair->next;
+        lethe_pair_free(pair->pair);
+        free(pair);
+    }
+    lethe_store_close(vault->store);
+    lethe_vault_file_free(vault->file);
+    lethe_secret_free(vault->pair_root);
+    lethe_secret_free(vault->master);
+    lethe_secret_free(vault->device);
+    pthread_mutex_destroy(&vault->lock);
+    free(vault->pairs_dir);
+    free(vault);
+}
+
+const struct lethe_vault_settings *lethe_vault_settings(const struct lethe_vault *vault)
+{
+    return lethe_vault_file_settings(vault->file);
+}
+
+const struct lethe_secret *lethe_vault_master(const struct lethe_vault *vault)
+{
+    return vault->master;
+}
+
+const struct lethe_secret *lethe_vault_device(const struct lethe_vault *vault)
+{
+    return vault->device;
+}
+
+struct lethe_store *lethe_vault_store(const struct lethe_vault *vault)
+{
+    return vault->store;
+}
+
+uint64_t lethe_vault_generation(const struct lethe_vault *vault)
+{
+    return lethe_vault_file_generation(vault->file);
+}
+
+const uint8_t *lethe_vault_json_hash(const struct lethe_vault *vault)
+{
+    return vault->json_hash;
+}
+
+void lethe_vault_new_id(struct lethe_id *out)
+{
+    const struct lethe_random *random = lethe_random_system();
+
+    random->fill(random->context, out->bytes, sizeof out->bytes);
+}
+
+void lethe_vault_object_key(enum lethe_object_kind kind, const struct lethe_id *id, char out[LETHE_STORE_KEY_MAX + 1])
+{
+    char hex[33];
+    bool artifact = kind == LETHE_OBJECT_ARTIFACT;
+
+    lethe_hex(id->bytes, sizeof id->bytes, hex);
+    snprintf(out, LETHE_STORE_KEY_MAX + 1, "%c/%.2s/%s%s", artifact ? 'a' : 'o', hex, hex, artifact ? ".png" : "");
+}
+
+void lethe_vault_journal_key(uint64_t epoch, const struct lethe_id *id, char out[LETHE_STORE_KEY_MAX + 1])
+{
+    char hex[33];
+
+    lethe_hex(id->bytes, sizeof id->bytes, hex);
+    snprintf(out, LETHE_STORE_KEY_MAX + 1, "j/%016llx-%s", (unsigned long long)epoch, hex);
+}
+
+static struct lethe_object_name object_name(const struct lethe_vault *vault, enum lethe_object_kind kind,
+                                            const struct lethe_id *id, const struct lethe_id *content,
+                                            uint64_t position)
+{
+    struct lethe_object_name name = {.kind = kind, .vault = lethe_vault_settings(vault)->id, .position = position};
+
+    if (id) {
+        name.id = *id;
+    }
+    if (content) {
+        name.content = *content;
+    }
+    return name;
+}
+
+enum lethe_err lethe_vault_seal(const struct lethe_vault *vault, enum lethe_object_kind kind,
+                                const struct lethe_id *id, const struct lethe_id *content, uint64_t position,
+                                const uint8_t *plaintext, size_t len, struct lethe_buf *out)
+{
+    struct lethe_object_name name = object_name(vault, kind, id, content, position);
+    const struct lethe_secret *root = kind == LETHE_OBJECT_PAIR ? vault->pair_root : vault->master;
+
+    if (kind == LETHE_OBJECT_ARTIFACT) {
+        return lethe_artifact_seal(root, &name, plaintext, len, lethe_random_system(), out);
+    }
+    return lethe_object_seal(root, &name, kind != LETHE_OBJECT_PACK, plaintext, len, lethe_random_system(), out);
+}
+
+enum lethe_err lethe_vault_unseal(const struct lethe_vault *vault, enum lethe_object_kind kind,
+                                  const struct lethe_id *id, const struct lethe_id *content, uint64_t position,
+                                  const uint8_t *sealed, size_t len, struct lethe_buf *out)
+{
+    struct lethe_object_name name = object_name(vault, kind, id, content, position);
+    const struct lethe_secret *root = kind == LETHE_OBJECT_PAIR ? vault->pair_root : vault->master;
+
+    if (kind == LETHE_OBJECT_ARTIFACT) {
+        return lethe_artifact_open(root, &name, sealed, len, out);
+    }
+    return lethe_object_open(root, &name, kind != LETHE_OBJECT_PACK, sealed, len, out);
+}
+
+enum lethe_err lethe_vault_put(struct lethe_vault *vault, enum lethe_object_kind kind, const struct lethe_id *id,
+                               const uint8_t *sealed, size_t len)
+{
+    char key[LETHE_STORE_KEY_MAX + 1];
+    struct lethe_buf there = {0};
+    enum lethe_err err;
+
+    lethe_vault_object_key(kind, id, key);
+    err = lethe_store_put(vault->store, key, sealed, len);
+    if (err == LETHE_ERR_EXISTS) { /* an earlier try whose answer was lost, or somebody's injection */
+        err = lethe_store_get(vault->store, key, 0, UINT64_MAX, &there, NULL);
+        if (!err && (there.len != len || memcmp(there.data, sealed, len) != 0)) {
+            err = LETHE_ERR_INTEGRITY;
+        }
+        lethe_buf_release(&there);
+    }
+    return err;
+}
+
+enum lethe_err lethe_vault_get(struct lethe_vault *vault, enum lethe_object_kind kind, const struct lethe_id *id,
+                               const struct lethe_id *content, uint64_t position, uint64_t offset, uint64_t stored,
+                               struct lethe_buf *out)
+{
+    char key[LETHE_STORE_KEY_MAX + 1];
+    struct lethe_buf sealed = {0};
+    enum lethe_err err;
+
+    lethe_vault_object_key(kind, id, key);
+    /* One byte more than expected of a whole object: bytes appended behind it are a violation too. */
+    err = lethe_store_get(vault->store, key, offset, kind == LETHE_OBJECT_PACK ? stored : stored + 1, &sealed, NULL);
+    if (err == LETHE_ERR_NOT_FOUND) {
+        lethe_log(LETHE_LOG_ERROR, "object %s is missing from the vault: restore it from a copy of the vault", key);
+        err = LETHE_ERR_INTEGRITY;
+        goto out;
+    }
+    if (err) {
+        goto out;
+    }
+    err = sealed.len == stored ? lethe_vault_unseal(vault, kind, id, content, position, sealed.data, sealed.len, out)
+                               : LETHE_ERR_INTEGRITY;
+    if (err == LETHE_ERR_INTEGRITY) {
+        lethe_log(LETHE_LOG_ERROR, "object %s is damaged: restore it from a copy of the vault", key);
+    }
+out:
+    lethe_buf_release(&sealed);
+    return err;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An opened vault: the backend, the keys, and objects by name. Knows the key paths of the format
+ * (lethefs-format(5)) and nothing of the tree. Thread-safe after opening.
+ */
+#ifndef LETHE_FS_VAULT_VAULT_H
+#define LETHE_FS_VAULT_VAULT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lethe/bytes.h"
+#include "lethe/err.h"
+#include "lethe/model.h"
+#include "lethe/seal.h"
+#include "lethe/store.h"
+
+struct lethe_vault;
+
+/*
+ * Takes store, file, master and device (also on failure). json_hash is BLAKE2b-256 of vault.json's bytes.
+ * pairs_dir: the folder of pairs in the device's state, or NULL for none.
+ */
+enum lethe_err lethe_vault_new(struct lethe_store *store, struct lethe_vault_file *file, const uint8_t json_hash[32],
+                               struct lethe_secret *master, struct lethe_secret *device, const char *pairs_dir,
+                               struct lethe_vault **out) LETHE_MUST_CHECK;
+void lethe_vault_free(struct lethe_vault *vault);
+
+const struct lethe_vault_settings *lethe_vault_settings(const struct lethe_vault *vault);
+const struct lethe_secret *lethe_vault_master(const struct lethe_vault *vault);
+const struct lethe_secret *lethe_vault_device(const struct lethe_vault *vault);
+struct lethe_store *lethe_vault_store(const struct lethe_vault *vault);
+uint64_t lethe_vault_generation(const struct lethe_vault *vault);
+const uint8_t *lethe_vault_json_hash(const struct lethe_vault *vault);
+
+/* A fresh random id. */
+void lethe_vault_new_id(struct lethe_id *out);
+
+/* The backend key of an object: "a/xx/ID.png" for artifacts, "o/xx/ID" for the rest. */
+void lethe_vault_object_key(enum lethe_object_kind kind, const struct lethe_id *id, char out[LETHE_STORE_KEY_MAX + 1]);
+/* "j/EPOCH-ID", the epoch as 16 hexadecimal digits. */
+void lethe_vault_journal_key(uint64_t epoch, const struct lethe_id *id, char out[LETHE_STORE_KEY_MAX + 1]);
+
+/*
+ * Seals plaintext for (kind, id, content, position); the sealed bytes are appended to out. Artifacts become pictures,
+ * members of packs are not padded, all others are.
+ */
+enum lethe_err lethe_vault_seal(const struct lethe_vault *vault, enum lethe_object_kind kind,
+                                const struct lethe_id *id, const struct lethe_id *content, uint64_t position,
+                                const uint8_t *plaintext, size_t len, struct lethe_buf *out) LETHE_MUST_CHECK;
+/* The inverse, appended to out. LETHE_ERR_INTEGRITY. */
+enum lethe_err lethe_vault_unseal(const struct lethe_vault *vault, enum lethe_object_kind kind,
+                                  const struct lethe_id *id, const struct lethe_id *content, uint64_t position,
+                                  const uint8_t *sealed, size_t len, struct lethe_buf *out) LETHE_MUST_CHECK;
+
+/* Stores sealed bytes under the object's key. LETHE_ERR_EXISTS counts as done only when ours (the same bytes). */
+enum lethe_err lethe_vault_put(struct lethe_vault *vault, enum lethe_object_kind kind, const struct lethe_id *id,
+                               const uint8_t *sealed, size_t len) LETHE_MUST_CHECK;
+/*
+ * Gets [offset, offset + stored) of an object and opens it; appended to out. A missing or short object is
+ * LETHE_ERR_INTEGRITY: whoever names it relies on it.
+ */
+enum lethe_err lethe_vault_get(struct lethe_vault *vault, enum lethe_object_kind kind, const struct lethe_id *id,
+                               const struct lethe_id *content, uint64_t position, uint64_t offset, uint64_t stored,
+                               struct lethe_buf *out) LETHE_MUST_CHECK;
+
+/* --- model pairs (fs/vault/pairs.c) --- */
+
+/* The pair of this id: from memory, the shipped ones, the device, or the vault (then kept on the device). Owned by
+ * the vault. LETHE_ERR_NOT_FOUND when it is nowhere. */
+enum lethe_err lethe_vault_pair(struct lethe_vault *vault, const struct lethe_id *id,
+                                const struct lethe_pair **out) LETHE_MUST_CHECK;
+/* Adds a pair to the device and, unless pairs stay off the vault, to the vault. Idempotent. */
+enum lethe_err lethe_vault_pair_add(struct lethe_vault *vault, const uint8_t *bytes, size_t len, struct lethe_id *id)
+    LETHE_MUST_CHECK;
+
+#endif

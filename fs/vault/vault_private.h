@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* Shared by vault.c and pairs.c alone. */
+#ifndef LETHE_FS_VAULT_VAULT_PRIVATE_H
+#define LETHE_FS_VAULT_VAULT_PRIVATE_H
+
+#include <pthread.h>
+
+#include "fs/vault/vault.h"
+
+struct lethe_vault_pair {
+    struct lethe_pair *pair;
+    struct lethe_vault_pair *next;
+};
+
+struct lethe_vault {
+    struct lethe_store *store;
+    struct lethe_vault_file *file;
+    struct lethe_secret *master;
+    struct lethe_secret *device;    /* NULL when it is not at hand: pairs of the vault cannot be opened then */
+    struct lethe_secret *pair_root; /* of master and device */
+    uint8_t json_hash[32];
+    char *pairs_dir;
+    pthread_mutex_t lock;            /* guards pairs */
+    struct lethe_vault_pair *pairs; /* loaded ones; never removed while the vault is open */
+};
+
+#endif
