@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/vault/record.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void lethe_record_release(struct lethe_record *record)
+{
+    free(record->pieces);
+    *record = (struct lethe_record){0};
+}
+
+enum lethe_err lethe_record_add(struct lethe_record *record, const struct lethe_piece *piece)
+{
+    if (record->count == record->room) {
+        size_t room = record->room ? record->room * 2 : 4;
+        struct lethe_piece *pieces = reallocarray(record->pieces, room, sizeof *pieces);
+
+        if (!pieces) {
+            return LETHE_ERR_NOMEM;
+        }
+        record->pieces = pieces;
+        record->room = room;
+    }
+    record->pieces[record->count++] = *piece;
+    return LETHE_OK;
+}
+
+static void bind_id(sqlite3_stmt *statement, int index, const struct lethe_id *id)
+{
+    sqlite3_bind_blob(statement, index, id->bytes, sizeof id->bytes, SQLITE_STATIC);
+}
+
+/* A 16-byte column; false when the row holds something else. */
+static bool column_id(sqlite3_stmt *statement, int index, struct lethe_id *out)
+{
+    if (sqlite3_column_bytes(statement, index) != (int)sizeof out->bytes) {
+        return false;
+    }
+    memcpy(out->bytes, sqlite3_column_blob(statement, index), sizeof out->bytes);
+    return true;
+}
+
+static enum lethe_err store_content(struct lethe_db *db, const struct lethe_record *record)
+{
+    sqlite3_stmt *statement;
+    enum lethe_err err = lethe_db_statement(db,
+                                            "INSERT INTO content(id, size, kind, reason, digest, width, height,"
+                                            " error, samples, pair) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                            &statement);
+
+    if (err) {
+        return err;
+    }
+    bind_id(statement, 1, &record->content);
+    sqlite3_bind_int64(statement, 2, (int64_t)record->size);
+    sqlite3_bind_int(statement, 3, (int)record->kind);
+    sqlite3_bind_int(statement, 4, (int)record->reason);
+    if (record->has_photo) {
+        sqlite3_bind_blob(statement, 5, record->digest, sizeof record->digest, SQLITE_STATIC);
+        sqlite3_bind_int64(statement, 6, record->width);
+        sqlite3_bind_int64(statement, 7, record->height);
+        sqlite3_bind_int64(statement, 8, (int64_t)record->error);
+        sqlite3_bind_int64(statement, 9, (int64_t)record->samples);
+        bind_id(statement, 10, &record->pair);
+    }
+    return lethe_db_run(db, statement);
+}
+
+static enum lethe_err store_piece(struct lethe_db *db, const struct lethe_record *record, size_t seq)
+{
+    const struct lethe_piece *piece = &record->pieces[seq];
+    sqlite3_stmt *statement;
+    enum lethe_err err = lethe_db_statement(db,
+                                            "INSERT INTO piece(content, seq, kind, start, length, object, offset,"
+                                            " stored, origin, position) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                            &statement);
+
+    if (err) {
+        return err;
+    }
+    bind_id(statement, 1, &record->content);
+    sqlite3_bind_int64(statement, 2, (int64_t)seq);
+    sqlite3_bind_int(statement, 3, (int)piece->kind);
+    sqlite3_bind_int64(statement, 4, (int64_t)piece->start);
+    sqlite3_bind_int64(statement, 5, (int64_t)piece->length);
+    bind_id(statement, 6, &piece->object);
+    sqlite3_bind_int64(statement, 7, (int64_t)piece->offset);
+    sqlite3_bind_int64(statement, 8, (int64_t)piece->stored);
+    bind_id(statement, 9, &piece->origin);
+    sqlite3_bind_int64(statement, 10, (int64_t)piece->position);
+    err = lethe_db_run(db, statement);
+    if (err) {
+        return err;
+    }
+    err = lethe_db_statement(db,
+                             "INSERT INTO object(id, kind, size, refs, dead) VALUES(?, ?, ?, 1, 0)"
+                             " ON CONFLICT(id) DO UPDATE SET refs = refs + 1, dead = 0",
+                             &statement);
+    if (err) {
+        return err;
+    }
+    bind_id(statement, 1, &piece->object);
+    sqlite3_bind_int(statement, 2, (int)piece->object_kind);
+    sqlite3_bind_int64(statement, 3, (int64_t)piece->object_size);
+    return lethe_db_run(db, statement);
+}
+
+enum lethe_err lethe_record_store(struct lethe_db *db, const struct lethe_record *record)
+{
+    enum lethe_err err, end;
+
+    lethe_db_lock(db);
+    err = lethe_db_begin(db);
+    if (err) {
+        goto out;
+    }
+    err = store_content(db, record);
+    for (size_t i = 0; i < record->count && !err; i++) {
+        err = store_piece(db, record, i);
+    }
+    end = lethe_db_end(db, !err);
+    err = err ? err : end;
+out:
+    lethe_db_unlock(db);
+    return err;
+}
+
+static enum lethe_err load_pieces(struct lethe_db *db, struct lethe_record *record)
+{
+    sqlite3_stmt *statement;
+    bool row;
+    enum lethe_err err = lethe_db_statement(db,
+                                            "SELECT p.kind, p.start, p.length, p.object, o.kind, o.size, p.offset,"
+                                            " p.stored, p.origin, p.position FROM piece p"
+                                            " JOIN object o ON o.id = p.object WHERE p.content = ? ORDER BY p.seq",
+                                            &statement);
+
+    if (err) {
+        return err;
+    }
+    bind_id(statement, 1, &record->content);
+    while (!(err = lethe_db_step(db, statement, &row)) && row) {
+        struct lethe_piece piece = {
+            .kind = (enum lethe_piece_kind)sqlite3_column_int(statement, 0),
+            .start = (uint64_t)sqlite3_column_int64(statement, 1),
+            .length = (uint64_t)sqlite3_column_int64(statement, 2),
+            .object_kind = (enum lethe_object_kind)sqlite3_column_int(statement, 4),
+            .object_size = (uint64_t)sqlite3_column_int64(statement, 5),
+            .offset = (uint64_t)sqlite3_column_int64(statement, 6),
+            .stored = (uint64_t)sqlite3_column_int64(statement, 7),
+            .position = (uint64_t)sqlite3_column_int64(statement, 9),
+        };
+
+        if (!column_id(statement, 3, &piece.object) || !column_id(statement, 8, &piece.origin)) {
+            err = LETHE_ERR_INTEGRITY;
+        } else {
+            err = lethe_record_add(record, &piece);
+        }
+        if (err) {
+            sqlite3_reset(statement);
+            break;
+        }
+    }
+    return err;
+}
+
+enum lethe_err lethe_record_load(struct lethe_db *db, const struct lethe_id *content, struct lethe_record *record)
+{
+    sqlite3_stmt *statement;
+    enum lethe_err err;
+    bool row;
+
+    *record = (struct lethe_record){.content = *content};
+    lethe_db_lock(db);
+    err = lethe_db_statement(
+        db, "SELECT size, kind, reason, digest, width, height, error, samples, pair FROM content WHERE id = ?",
+        &statement);
+    if (err) {
+        goto out;
+    }
+    bind_id(statement, 1, content);
+    err = lethe_db_step(db, statement, &row);
+    if (!err && !row) {
+        err = LETHE_ERR_NOT_FOUND;
+    }
+    if (err) {
+        goto out;
+    }
+    record->size = (uint64_t)sqlite3_column_int64(statement, 0);
+    record->kind = (enum lethe_record_kind)sqlite3_column_int(statement, 1);
+    record->reason = (enum lethe_reason)sqlite3_column_int(statement, 2);
+    if (sqlite3_column_bytes(statement, 3) == (int)sizeof record->digest) {
+        record->has_photo = column_id(statement, 8, &record->pair);
+        memcpy(record->digest, sqlite3_column_blob(statement, 3), sizeof record->digest);
+        record->width = (uint32_t)sqlite3_column_int64(statement, 4);
+        record->height = (uint32_t)sqlite3_column_int64(statement, 5);
+        record->error = (uint64_t)sqlite3_column_int64(statement, 6);
+        record->samples = (uint64_t)sqlite3_column_int64(statement, 7);
+    }
+    sqlite3_reset(statement);
+    err = load_pieces(db, record);
+out:
+    lethe_db_unlock(db);
+    if (err) {
+        lethe_record_release(record);
+    }
+    return err;
+}
+
+bool lethe_record_exists(struct lethe_db *db, const struct lethe_id *content)
+{
+    sqlite3_stmt *statement;
+    bool row = false;
+
+    lethe_db_lock(db);
+    if (!lethe_db_statement(db, "SELECT 1 FROM content WHERE id = ?", &statement)) {
+        bind_id(statement, 1, content);
+        if (lethe_db_step(db, statement, &row)) {
+            row = false;
+        }
+        sqlite3_reset(statement);
+    }
+    lethe_db_unlock(db);
+    return row;
+}
+
+enum lethe_err lethe_record_find_replaced(struct lethe_db *db, const uint8_t digest[32], struct lethe_record *record)
+{
+    sqlite3_stmt *statement;
+    struct lethe_id id;
+    bool row = false;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = lethe_db_statement(
+        db, "SELECT c.id FROM content c JOIN dead d ON d.content = c.id WHERE c.digest = ? AND c.kind = 1 LIMIT 1",
+        &statement);
+    if (!err) {
+        sqlite3_bind_blob(statement, 1, digest, 32, SQLITE_STATIC);
+        err = lethe_db_step(db, statement, &row);
+        if (!err && (!row || !column_id(statement, 0, &id))) {
+            err = LETHE_ERR_NOT_FOUND;
+        }
+        sqlite3_reset(statement);
+    }
+    lethe_db_unlock(db);
+    return err ? err : lethe_record_load(db, &id, record);
+}
+
+static enum lethe_err remove_rows(struct lethe_db *db, const struct lethe_id *content, uint64_t epoch)
+{
+    static const char *const steps[] = {
+        "UPDATE object SET refs = refs - (SELECT count(*) FROM piece WHERE content = ?1 AND object = object.id)"
+        " WHERE id IN (SELECT object FROM piece WHERE content = ?1)",
+        "UPDATE object SET dead = ?2 WHERE refs <= 0 AND dead = 0 AND id IN (SELECT object FROM piece WHERE content = ?1)",
+        "DELETE FROM piece WHERE content = ?1",
+        "DELETE FROM content WHERE id = ?1",
+    };
+    enum lethe_err err = LETHE_OK;
+
+    for (size_t i = 0; i < sizeof steps / sizeof *steps && !err; i++) {
+        sqlite3_stmt *statement;
+
+        err = lethe_db_statement(db, steps[i], &statement);
+        if (!err) {
+            bind_id(statement, 1, content);
+            if (sqlite3_bind_parameter_count(statement) > 1) {
+                sqlite3_bind_int64(statement, 2, (int64_t)epoch);
+            }
+            err = lethe_db_run(db, statement);
+        }
+    }
+    return err;
+}
+
+enum lethe_err lethe_record_remove(struct lethe_db *db, const struct lethe_id *content, uint64_t epoch)
+{
+    enum lethe_err err, end;
+
+    lethe_db_lock(db);
+    err = lethe_db_begin(db);
+    if (!err) {
+        err = remove_rows(db, content, epoch);
+        end = lethe_db_end(db, !err);
+        err = err ? err : end;
+    }
+    lethe_db_unlock(db);
+    return err;
+}

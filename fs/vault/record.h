@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* How a content lies in the vault: the rows of the tables content, piece and object. */
+#ifndef LETHE_FS_VAULT_RECORD_H
+#define LETHE_FS_VAULT_RECORD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fs/device/db.h"
+#include "lethe/bytes.h"
+#include "lethe/err.h"
+#include "lethe/image.h"
+#include "lethe/seal.h"
+
+enum lethe_piece_kind {
+    LETHE_PIECE_ARTIFACT = 1,
+    LETHE_PIECE_RESIDUAL = 2,
+    LETHE_PIECE_RECIPE = 3,
+    LETHE_PIECE_RAW = 4,
+    LETHE_PIECE_ZSTD = 5,
+};
+
+struct lethe_piece {
+    enum lethe_piece_kind kind;
+    uint64_t start; /* the range of the content's bytes (RAW and ZSTD) */
+    uint64_t length;
+    struct lethe_id object;
+    enum lethe_object_kind object_kind;
+    uint64_t object_size; /* in the backend */
+    uint64_t offset;      /* where the sealed bytes lie in the object */
+    uint64_t stored;
+    struct lethe_id origin; /* associated data: the content that it was sealed for, and the position */
+    uint64_t position;
+};
+
+enum lethe_record_kind { LETHE_RECORD_SEGMENTS = 0, LETHE_RECORD_PHOTO = 1, LETHE_RECORD_PACKED = 2 };
+
+struct lethe_record {
+    struct lethe_id content;
+    uint64_t size;
+    enum lethe_record_kind kind;
+    enum lethe_reason reason; /* why it is no photo */
+    bool has_photo;           /* the fields below hold */
+    uint8_t digest[32];
+    uint32_t width, height;
+    uint64_t error, samples; /* struct lethe_photo_quality */
+    struct lethe_id pair;
+    struct lethe_piece *pieces; /* owned, in order of seq */
+    size_t count;
+    size_t room;
+};
+
+/* A zeroed record is valid and empty. */
+void lethe_record_release(struct lethe_record *record);
+enum lethe_err lethe_record_add(struct lethe_record *record, const struct lethe_piece *piece) LETHE_MUST_CHECK;
+
+/* All take the database's lock themselves. */
+enum lethe_err lethe_record_store(struct lethe_db *db, const struct lethe_record *record) LETHE_MUST_CHECK;
+/* LETHE_ERR_NOT_FOUND when the content is not in the vault. */
+enum lethe_err lethe_record_load(struct lethe_db *db, const struct lethe_id *content, struct lethe_record *record)
+    LETHE_MUST_CHECK;
+bool lethe_record_exists(struct lethe_db *db, const struct lethe_id *content);
+/*
+ * A photo of these pixels that no live file names any more (it was just overwritten or renamed over): its artifact and
+ * residual serve the new version. LETHE_ERR_NOT_FOUND.
+ */
+enum lethe_err lethe_record_find_replaced(struct lethe_db *db, const uint8_t digest[32], struct lethe_record *record)
+    LETHE_MUST_CHECK;
+/* Takes the rows back and counts the objects down; those that nothing names die with the given epoch. */
+enum lethe_err lethe_record_remove(struct lethe_db *db, const struct lethe_id *content, uint64_t epoch)
+    LETHE_MUST_CHECK;
+
+#endif

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/vault/restore.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
+#include "lethe/codec.h"
+#include "lethe/log.h"
+
+#define SEGMENT_MAX (4u << 20)
+
+const struct lethe_piece *lethe_restore_find(const struct lethe_record *record, enum lethe_piece_kind kind)
+{
+    for (size_t i = 0; i < record->count; i++) {
+        if (record->pieces[i].kind == kind) {
+            return &record->pieces[i];
+        }
+    }
+    return NULL;
+}
+
+enum lethe_err lethe_restore_segment(enum lethe_piece_kind kind, const uint8_t *payload, size_t len, uint64_t length,
+                                     struct lethe_buf *out)
+{
+    size_t start = out->len;
+    size_t got;
+    enum lethe_err err;
+
+    if (length > SEGMENT_MAX) {
+        return LETHE_ERR_FORMAT;
+    }
+    if (kind == LETHE_PIECE_RAW) {
+        if (len != length) {
+            return LETHE_ERR_FORMAT;
+        }
+        lethe_buf_put(out, payload, len);
+        return lethe_buf_status(out);
+    }
+    err = lethe_buf_resize(out, start + (size_t)length);
+    if (err) {
+        return err;
+    }
+    got = ZSTD_decompress(out->data + start, (size_t)length, payload, len);
+    if (ZSTD_isError(got) || got != length) {
+        out->len = start;
+        return LETHE_ERR_FORMAT;
+    }
+    return LETHE_OK;
+}
+
+enum lethe_err lethe_restore_piece(struct lethe_vault *vault, const struct lethe_piece *piece, struct lethe_buf *out)
+{
+    struct lethe_buf payload = {0};
+    enum lethe_err err = lethe_vault_get(vault, piece->object_kind, &piece->object, &piece->origin, piece->position,
+                                         piece->offset, piece->stored, &payload);
+
+    if (err) {
+        goto out;
+    }
+    if (piece->kind == LETHE_PIECE_RAW || piece->kind == LETHE_PIECE_ZSTD) {
+        err = lethe_restore_segment(piece->kind, payload.data, payload.len, piece->length, out);
+    } else {
+        lethe_buf_put(out, payload.data, payload.len);
+        err = lethe_buf_status(out);
+    }
+out:
+    lethe_buf_release(&payload);
+    return err;
+}
+
+enum lethe_err lethe_restore_photo(struct lethe_vault *vault, const struct lethe_record *record,
+                                   struct lethe_pool *pool, struct lethe_buf *out)
+{
+    static const enum lethe_piece_kind kinds[3] = {LETHE_PIECE_ARTIFACT, LETHE_PIECE_RESIDUAL, LETHE_PIECE_RECIPE};
+    struct lethe_buf parts[3] = {{0}, {0}, {0}};
+    const struct lethe_pair *pair;
+    size_t start = out->len;
+    enum lethe_err err = LETHE_OK;
+
+    for (int i = 0; i < 3 && !err; i++) {
+        const struct lethe_piece *piece = lethe_restore_find(record, kinds[i]);
+
+        err = piece ? lethe_restore_piece(vault, piece, &parts[i]) : LETHE_ERR_FORMAT;
+    }
+    if (!err) {
+        err = lethe_vault_pair(vault, &record->pair, &pair);
+    }
+    if (!err) {
+        err = lethe_photo_restore(pair, parts[0].data, parts[0].len, parts[1].data, parts[1].len, parts[2].data,
+                                  parts[2].len, &lethe_image_limits_default, pool, (size_t)record->size, out);
+    }
+    if (!err && out->len - start != record->size) {
+        out->len = start;
+        err = LETHE_ERR_FORMAT;
+    }
+    for (int i = 0; i < 3; i++) {
+        lethe_buf_release(&parts[i]);
+    }
+    return err;
+}
+
+/* A content that some thread is bringing. */
+struct flight {
+    struct lethe_id content;
+    struct flight *next;
+};
+
+struct lethe_restorer {
+    struct lethe_vault *vault;
+    struct lethe_db *db;
+    struct lethe_contents *contents;
+    struct lethe_committer *committer;
+    struct lethe_pool *pool;
+    pthread_mutex_t lock;
+    pthread_cond_t landed;
+    struct flight *flights; /* guarded by lock */
+};
+
+enum lethe_err lethe_restorer_new(struct lethe_vault *vault, struct lethe_db *db, struct lethe_contents *contents,
+                                  struct lethe_committer *committer, struct lethe_pool *pool,
+                                  struct lethe_restorer **out)
+{
+    struct lethe_restorer *restorer = calloc(1, sizeof *restorer);
+
+    *out = restorer;
+    if (!restorer) {
+        return LETHE_ERR_NOMEM;
+    }
+    restorer->vault = vault;
+    restorer->db = db;
+    restorer->contents = contents;
+    restorer->committer = committer;
+    restorer->pool = pool;
+    pthread_mutex_init(&restorer->lock, NULL);
+    pthread_cond_init(&restorer->landed, NULL);
+    return LETHE_OK;
+}
+
+void lethe_restorer_free(struct lethe_restorer *restorer)
+{
+    if (restorer) {
+        pthread_cond_destroy(&restorer->landed);
+        pthread_mutex_destroy(&restorer->lock);
+        free(restorer);
+    }
+}
+
+static enum lethe_err fill(struct lethe_restorer *restorer, struct lethe_content *content, uint64_t offset,
+                           const uint8_t *bytes, size_t len)
+{
+    enum lethe_err err;
+
+    if (restorer->committer) {
+        lethe_gate_enter(restorer->committer);
+    }
+    err = lethe_content_fill(content, offset, bytes, len);
+    if (restorer->committer) {
+        lethe_gate_leave(restorer->committer, true);
+    }
+    return err;
+}
+
+/* One run of zeros between segments; zeros become holes in the store. */
+static enum lethe_err fill_zeros(struct lethe_restorer *restorer, struct lethe_content *content, uint64_t from,
+                                 uint64_t to)
+{
+    enum lethe_err err = LETHE_OK;
+    uint8_t *zeros;
+
+    if (from >= to) {
+        return LETHE_OK;
+    }
+    zeros = calloc(1, SEGMENT_MAX);
+    if (!zeros) {
+        return LETHE_ERR_NOMEM;
+    }
+    while (from < to && !err) {
+        uint64_t len = to - from < SEGMENT_MAX ? to - from : SEGMENT_MAX;
+
+        err = fill(restorer, content, from, zeros, (size_t)len);
+        from += len;
+    }
+    free(zeros);
+    return err;
+}
+
+/* Brings the segments that touch [from, to), and the zeros between them. */
+static enum lethe_err bring_segments(struct lethe_restorer *restorer, struct lethe_content *content,
+                                     const struct lethe_record *record, uint64_t from, uint64_t to)
+{
+    struct lethe_buf bytes = {0};
+    enum lethe_err err = LETHE_OK;
+    uint64_t at = from;
+
+    for (size_t i = 0; i < record->count && !err; i++) {
+        const struct lethe_piece *piece = &record->pieces[i];
+        uint64_t end = piece->start + piece->length;
+
+        if (end <= from || piece->start >= to) {
+            continue;
+        }
+        err = fill_zeros(restorer, content, at, piece->start);
+        if (!err) {
+            lethe_buf_reset(&bytes);
+            err = lethe_restore_piece(restorer->vault, piece, &bytes);
+        }
+        if (!err) {
+            err = fill(restorer, content, piece->start, bytes.data, bytes.len);
+        }
+        at = end;
+    }
+    if (!err) {
+        err = fill_zeros(restorer, content, at, to);
+    }
+    lethe_buf_release(&bytes);
+    return err;
+}
+
+static enum lethe_err bring(struct lethe_restorer *restorer, const struct lethe_absent *absent)
+{
+    struct lethe_record record = {0};
+    struct lethe_content *content = NULL;
+    struct lethe_buf bytes = {0};
+    enum lethe_err err = lethe_record_load(restorer->db, &absent->content, &record);
+
+    if (err) {
+        lethe_log(LETHE_LOG_ERROR, "a file's content is named but not recorded in the vault: %s", lethe_err_str(err));
+        return err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_INTEGRITY : err;
+    }
+    err = lethe_content_get(restorer->contents, &absent->content, record.size, &content);
+    if (err) {
+        goto out;
+    }
+    if (record.kind == LETHE_RECORD_PHOTO) {
+        err = lethe_restore_photo(restorer->vault, &record, restorer->pool, &bytes);
+        if (!err) {
+            err = fill(restorer, content, 0, bytes.data, bytes.len);
+        }
+    } else {
+        uint64_t to = absent->offset + absent->length;
+
+        to = (to + LETHE_BLOCK_BYTES - 1) / LETHE_BLOCK_BYTES * LETHE_BLOCK_BYTES;
+        err = bring_segments(restorer, content, &record, absent->offset, to < record.size ? to : record.size);
+    }
+    if (err == LETHE_ERR_FORMAT || err == LETHE_ERR_UNSUPPORTED) {
+        err = LETHE_ERR_INTEGRITY;
+    }
+out:
+    lethe_content_put(content);
+    lethe_record_release(&record);
+    lethe_buf_release(&bytes);
+    return err;
+}
+
+enum lethe_err lethe_restorer_hydrate(struct lethe_restorer *restorer, const struct lethe_absent *absent)
+{
+    struct flight mine = {.content = absent->content};
+    struct flight **at;
+    bool waited = false;
+    enum lethe_err err;
+
+    pthread_mutex_lock(&restorer->lock);
+    for (struct flight *flight = restorer->flights; flight;) {
+        if (lethe_id_equal(&flight->content, &mine.content)) {
+            pthread_cond_wait(&restorer->landed, &restorer->lock);
+            waited = true;
+            flight = restorer->flights;
+        } else {
+            flight = flight->next;
+        }
+    }
+    if (waited) { /* the caller looks again: the other thread may have brought what it needs */
+        pthread_mutex_unlock(&restorer->lock);
+        return LETHE_OK;
+    }
+    mine.next = restorer->flights;
+    restorer->flights = &mine;
+    pthread_mutex_unlock(&restorer->lock);
+
+    err = bring(restorer, absent);
+
+    pthread_mutex_lock(&restorer->lock);
+    for (at = &restorer->flights; *at != &mine; at = &(*at)->next) {
+    }
+    *at = mine.next;
+    pthread_cond_broadcast(&restorer->landed);
+    pthread_mutex_unlock(&restorer->lock);
+    return err;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* Bytes out of the vault: whole contents for tools, absent ranges for the content store. */
+#ifndef LETHE_FS_VAULT_RESTORE_H
+#define LETHE_FS_VAULT_RESTORE_H
+
+#include "fs/device/commit.h"
+#include "fs/device/content.h"
+#include "fs/device/db.h"
+#include "fs/vault/record.h"
+#include "fs/vault/vault.h"
+#include "lethe/pool.h"
+
+/* Gets and opens one piece: the artifact's or residual's payload, the recipe, or a segment's bytes. Appends to out. */
+enum lethe_err lethe_restore_piece(struct lethe_vault *vault, const struct lethe_piece *piece, struct lethe_buf *out)
+    LETHE_MUST_CHECK;
+/* The piece of this kind, or NULL. */
+const struct lethe_piece *lethe_restore_find(const struct lethe_record *record, enum lethe_piece_kind kind);
+/* A photo's file, whole. Appends to out. */
+enum lethe_err lethe_restore_photo(struct lethe_vault *vault, const struct lethe_record *record,
+                                   struct lethe_pool *pool, struct lethe_buf *out) LETHE_MUST_CHECK;
+/* Decompresses and checks a segment's opened payload: appends exactly length bytes to out. */
+enum lethe_err lethe_restore_segment(enum lethe_piece_kind kind, const uint8_t *payload, size_t len, uint64_t length,
+                                     struct lethe_buf *out) LETHE_MUST_CHECK;
+
+struct lethe_restorer;
+
+/* Borrows everything. committer may be NULL in tools. */
+enum lethe_err lethe_restorer_new(struct lethe_vault *vault, struct lethe_db *db, struct lethe_contents *contents,
+                                  struct lethe_committer *committer, struct lethe_pool *pool,
+                                  struct lethe_restorer **out) LETHE_MUST_CHECK;
+void lethe_restorer_free(struct lethe_restorer *restorer);
+/*
+ * Brings absent bytes to the content store. Several calls for one content wait for the first. Call without the gate.
+ * LETHE_ERR_NOSPACE when the cache has no room for them.
+ */
+enum lethe_err lethe_restorer_hydrate(struct lethe_restorer *restorer, const struct lethe_absent *absent)
+    LETHE_MUST_CHECK;
+
+#endif
