@@ -1,0 +1,686 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/vault/sealer.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#include "fs/vault/pack.h"
+#include "lethe/codec.h"
+#include "lethe/log.h"
+
+#define SEGMENT (4u << 20)
+#define SMALL (256u << 10)      /* contents up to this size go into packs */
+#define PHOTO_MAX (512u << 20)  /* files beyond are segments: a photo is held in memory whole */
+#define ZSTD_LEVEL 3
+
+struct lethe_sealer {
+    struct lethe_sealer_options options;
+    pthread_mutex_t lock; /* guards pack and the queue */
+    struct lethe_pack *pack;
+    struct lethe_id *queue;
+    size_t count, next;
+    enum lethe_err failed; /* the first error that stops the run; guarded by lock */
+    atomic_bool cancel;
+    atomic_uint_fast64_t total, done, bytes, stored;
+};
+
+/* What a worker holds while it seals one content. */
+struct job {
+    struct lethe_sealer *sealer;
+    struct lethe_content *content;
+    struct lethe_record *record;
+    uint64_t size;
+};
+
+/* The record into the database and the content to its vaulted state, in one commit. Takes record. */
+static enum lethe_err finish(struct lethe_sealer *sealer, struct lethe_record *record)
+{
+    struct lethe_content *content = NULL;
+    enum lethe_err err;
+
+    err = lethe_content_get(sealer->options.contents, &record->content, record->size, &content);
+    if (!err) {
+        lethe_gate_enter(sealer->options.committer);
+        err = lethe_record_store(sealer->options.db, record);
+        if (!err) {
+            err = lethe_content_vaulted(content);
+        }
+        lethe_gate_leave(sealer->options.committer, true);
+        lethe_content_put(content);
+    }
+    if (!err) {
+        atomic_fetch_add(&sealer->done, 1);
+        atomic_fetch_add(&sealer->bytes, record->size);
+        lethe_contents_progress(sealer->options.contents);
+    }
+    lethe_record_release(record);
+    free(record);
+    return err;
+}
+
+static enum lethe_err member_done(void *context, struct lethe_record *record, enum lethe_err err)
+{
+    if (err) {
+        lethe_record_release(record);
+        free(record);
+        return err;
+    }
+    return finish(context, record);
+}
+
+static enum lethe_err flush_pack(struct lethe_sealer *sealer)
+{
+    struct lethe_pack *full, *fresh = NULL;
+    uint64_t stored;
+    enum lethe_err err = lethe_pack_new(sealer->options.vault, member_done, sealer, &fresh);
+
+    if (err) {
+        return err;
+    }
+    pthread_mutex_lock(&sealer->lock);
+    full = sealer->pack;
+    sealer->pack = fresh;
+    pthread_mutex_unlock(&sealer->lock);
+    err = lethe_pack_flush(full, &stored);
+    atomic_fetch_add(&sealer->stored, stored);
+    lethe_pack_free(full);
+    return err;
+}
+
+/* Takes job->record. */
+static enum lethe_err pack_member(struct job *job, enum lethe_piece_kind kind, uint64_t length, const uint8_t *payload,
+                                  size_t len)
+{
+    struct lethe_sealer *sealer = job->sealer;
+    struct lethe_piece piece = {.kind = kind, .length = length};
+    struct lethe_record *record = job->record;
+    enum lethe_err err;
+    bool full;
+
+    job->record = NULL;
+    pthread_mutex_lock(&sealer->lock);
+    err = lethe_pack_add(sealer->pack, record, &piece, payload, len);
+    full = lethe_pack_size(sealer->pack) >= LETHE_PACK_BYTES;
+    pthread_mutex_unlock(&sealer->lock);
+    if (!err && full) {
+        err = flush_pack(sealer);
+    }
+    return err;
+}
+
+/* Reads [offset, offset + len) of the frozen content, bringing what lies in the vault's older version. */
+static enum lethe_err read_range(struct job *job, uint64_t offset, uint8_t *out, size_t len)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        struct lethe_absent absent;
+        size_t got = 0;
+        enum lethe_err err = lethe_content_read(job->content, offset + done, out + done, len - done, &got, &absent);
+
+        if (err == LETHE_ERR_ABSENT) {
+            err = lethe_restorer_hydrate(job->sealer->options.restorer, &absent);
+            if (err) {
+                return err;
+            }
+            continue;
+        }
+        if (err) {
+            return err;
+        }
+        if (got == 0) {
+            return LETHE_ERR_IO;
+        }
+        done += got;
+    }
+    return LETHE_OK;
+}
+
+/* zstd when it saves at least a sixteenth; *payload then points into compressed. */
+static enum lethe_err compress(const uint8_t *bytes, size_t len, struct lethe_buf *compressed,
+                               enum lethe_piece_kind *kind, const uint8_t **payload, size_t *payload_len)
+{
+    size_t bound = ZSTD_compressBound(len);
+    enum lethe_err err;
+    size_t got;
+
+    *kind = LETHE_PIECE_RAW;
+    *payload = bytes;
+    *payload_len = len;
+    lethe_buf_reset(compressed);
+    err = lethe_buf_resize(compressed, bound);
+    if (err) {
+        return err;
+    }
+    got = ZSTD_compress(compressed->data, bound, bytes, len, ZSTD_LEVEL);
+    if (!ZSTD_isError(got) && got < len - len / 16) {
+        *kind = LETHE_PIECE_ZSTD;
+        *payload = compressed->data;
+        *payload_len = got;
+    }
+    return LETHE_OK;
+}
+
+/* Seals payload as an object of its own, proves that it opens to the same bytes, and puts it; fills piece. */
+static enum lethe_err put_object(struct job *job, enum lethe_object_kind kind, uint64_t position,
+                                 const uint8_t *payload, size_t len, struct lethe_piece *piece)
+{
+    struct lethe_vault *vault = job->sealer->options.vault;
+    struct lethe_buf sealed = {0}, opened = {0};
+    enum lethe_err err;
+
+    lethe_vault_new_id(&piece->object);
+    piece->object_kind = kind;
+    piece->origin = job->record->content;
+    piece->position = position;
+    err = lethe_vault_seal(vault, kind, &piece->object, &piece->origin, position, payload, len, &sealed);
+    if (!err) {
+        err = lethe_vault_unseal(vault, kind, &piece->object, &piece->origin, position, sealed.data, sealed.len,
+                                 &opened);
+    }
+    if (!err && (opened.len != len || (len && memcmp(opened.data, payload, len) != 0))) {
+        err = LETHE_ERR_DIFFERS;
+    }
+    if (!err) {
+        err = lethe_vault_put(vault, kind, &piece->object, sealed.data, sealed.len);
+    }
+    if (!err) {
+        piece->stored = sealed.len;
+        piece->object_size = sealed.len;
+        atomic_fetch_add(&job->sealer->stored, sealed.len);
+        err = lethe_record_add(job->record, piece);
+    }
+    lethe_buf_release(&sealed);
+    lethe_buf_release(&opened);
+    return err;
+}
+
+static enum lethe_err seal_segment(struct job *job, uint64_t start, uint8_t *bytes, size_t len,
+                                   struct lethe_buf *compressed)
+{
+    struct lethe_piece piece = {.start = start, .length = len};
+    struct lethe_buf again = {0};
+    const uint8_t *payload;
+    size_t payload_len;
+    enum lethe_err err = read_range(job, start, bytes, len);
+
+    if (!err) {
+        err = compress(bytes, len, compressed, &piece.kind, &payload, &payload_len);
+    }
+    if (!err && piece.kind == LETHE_PIECE_ZSTD) {
+        err = lethe_restore_segment(piece.kind, payload, payload_len, len, &again);
+        if (!err && memcmp(again.data, bytes, len) != 0) {
+            err = LETHE_ERR_DIFFERS;
+        }
+        if (err == LETHE_ERR_FORMAT || err == LETHE_ERR_DIFFERS) { /* a broken compressor: keep the bytes */
+            lethe_log(LETHE_LOG_WARN, "the compressor did not give back a segment: it is stored uncompressed");
+            piece.kind = LETHE_PIECE_RAW;
+            payload = bytes;
+            payload_len = len;
+            err = LETHE_OK;
+        }
+    }
+    if (!err) {
+        err = put_object(job, LETHE_OBJECT_SEGMENT, start / SEGMENT, payload, payload_len, &piece);
+    }
+    lethe_buf_release(&again);
+    return err;
+}
+
+/* The piece of the version before for this range, when nothing in it was written since. */
+static const struct lethe_piece *unchanged(struct job *job, uint64_t start, uint64_t len, struct lethe_record *before,
+                                           bool *loaded)
+{
+    struct lethe_id base;
+
+    if (!lethe_content_same_as_base(job->content, start, len, &base)) {
+        return NULL;
+    }
+    if (!*loaded) {
+        *loaded = true;
+        if (lethe_record_load(job->sealer->options.db, &base, before)) {
+            return NULL;
+        }
+    }
+    for (size_t i = 0; i < before->count; i++) {
+        const struct lethe_piece *piece = &before->pieces[i];
+
+        if (piece->start == start && piece->length == len && piece->object_kind == LETHE_OBJECT_SEGMENT) {
+            return piece;
+        }
+    }
+    return NULL;
+}
+
+static enum lethe_err seal_segments(struct job *job)
+{
+    struct lethe_record before = {0};
+    struct lethe_buf compressed = {0};
+    uint8_t *bytes = malloc(SEGMENT);
+    enum lethe_err err = bytes ? LETHE_OK : LETHE_ERR_NOMEM;
+    bool loaded = false;
+
+    for (uint64_t start = 0; start < job->size && !err; start += SEGMENT) {
+        uint64_t len = job->size - start < SEGMENT ? job->size - start : SEGMENT;
+        const struct lethe_piece *old;
+        uint64_t data;
+
+        if (atomic_load(&job->sealer->cancel)) {
+            err = LETHE_ERR_CANCELLED;
+            break;
+        }
+        err = lethe_content_seek(job->content, start, true, &data);
+        if (err == LETHE_ERR_NOT_FOUND) { /* nothing but a hole up to the end */
+            err = LETHE_OK;
+            break;
+        }
+        if (err || data >= start + len) {
+            start = err ? start : data / SEGMENT * SEGMENT - SEGMENT;
+            continue;
+        }
+        old = unchanged(job, start, len, &before, &loaded);
+        if (old) {
+            err = lethe_record_add(job->record, old);
+        } else {
+            err = seal_segment(job, start, bytes, (size_t)len, &compressed);
+        }
+    }
+    lethe_record_release(&before);
+    lethe_buf_release(&compressed);
+    free(bytes);
+    if (!err) {
+        struct lethe_record *record = job->record;
+
+        job->record = NULL;
+        err = finish(job->sealer, record);
+    }
+    return err;
+}
+
+static enum lethe_err seal_small(struct job *job, const uint8_t *bytes)
+{
+    struct lethe_buf compressed = {0};
+    enum lethe_piece_kind kind;
+    const uint8_t *payload;
+    size_t len;
+    enum lethe_err err = compress(bytes, (size_t)job->size, &compressed, &kind, &payload, &len);
+
+    if (!err) {
+        job->record->kind = LETHE_RECORD_PACKED;
+        err = pack_member(job, kind, job->size, payload, len);
+    }
+    lethe_buf_release(&compressed);
+    return err;
+}
+
+/* Restores from the payloads and compares with the file. */
+static enum lethe_err prove(struct job *job, const struct lethe_pair *pair, const uint8_t *file,
+                            const struct lethe_buf *artifact, const struct lethe_buf *residual, const uint8_t *recipe,
+                            size_t recipe_len)
+{
+    struct lethe_buf again = {0};
+    enum lethe_err err =
+        lethe_photo_restore(pair, artifact->data, artifact->len, residual->data, residual->len, recipe, recipe_len,
+                            &lethe_image_limits_default, job->sealer->options.pool, (size_t)job->size, &again);
+
+    if (!err && (again.len != job->size || memcmp(again.data, file, again.len) != 0)) {
+        err = LETHE_ERR_DIFFERS;
+    }
+    lethe_buf_release(&again);
+    return err;
+}
+
+static void describe(struct lethe_record *record, const struct lethe_photo_info *info,
+                     const struct lethe_photo_quality *quality, const struct lethe_id *pair)
+{
+    record->kind = LETHE_RECORD_PHOTO;
+    record->has_photo = true;
+    memcpy(record->digest, info->digest, sizeof record->digest);
+    record->width = info->width;
+    record->height = info->height;
+    record->error = quality->squared_error;
+    record->samples = quality->samples;
+    record->pair = *pair;
+}
+
+/*
+ * A rewrite that left the pixels as they were: the artifact and the residual of the version before serve it, once they
+ * have been fetched and proven. LETHE_ERR_NOT_FOUND when there is no such version, or it cannot be had just now.
+ */
+static enum lethe_err seal_rewrite(struct job *job, const uint8_t *file, const struct lethe_photo *photo)
+{
+    struct lethe_sealer *sealer = job->sealer;
+    struct lethe_record before = {0};
+    struct lethe_buf artifact = {0}, residual = {0};
+    const struct lethe_piece *pieces[2];
+    const struct lethe_pair *pair;
+    const uint8_t *recipe;
+    size_t recipe_len;
+    enum lethe_err err = lethe_record_find_replaced(sealer->options.db, lethe_photo_info(photo)->digest, &before);
+
+    if (err) {
+        return LETHE_ERR_NOT_FOUND;
+    }
+    recipe = lethe_photo_recipe(photo, &recipe_len);
+    pieces[0] = lethe_restore_find(&before, LETHE_PIECE_ARTIFACT);
+    pieces[1] = lethe_restore_find(&before, LETHE_PIECE_RESIDUAL);
+    if (!pieces[0] || !pieces[1] || lethe_restore_piece(sealer->options.vault, pieces[0], &artifact) ||
+        lethe_restore_piece(sealer->options.vault, pieces[1], &residual) ||
+        lethe_vault_pair(sealer->options.vault, &before.pair, &pair) ||
+        prove(job, pair, file, &artifact, &residual, recipe, recipe_len)) {
+        err = LETHE_ERR_NOT_FOUND;
+        goto out;
+    }
+    describe(job->record, lethe_photo_info(photo),
+             &(struct lethe_photo_quality){.squared_error = before.error, .samples = before.samples}, &before.pair);
+    err = lethe_record_add(job->record, pieces[0]);
+    if (!err) {
+        err = lethe_record_add(job->record, pieces[1]);
+    }
+    if (!err) {
+        err = pack_member(job, LETHE_PIECE_RECIPE, 0, recipe, recipe_len);
+    }
+out:
+    lethe_record_release(&before);
+    lethe_buf_release(&artifact);
+    lethe_buf_release(&residual);
+    return err;
+}
+
+/* What the file would cost as a file. */
+static enum lethe_err plain_cost(const uint8_t *file, size_t len, uint64_t *out)
+{
+    struct lethe_buf compressed = {0};
+    enum lethe_piece_kind kind;
+    const uint8_t *payload;
+    size_t payload_len;
+    enum lethe_err err = compress(file, len, &compressed, &kind, &payload, &payload_len);
+
+    *out = payload_len;
+    lethe_buf_release(&compressed);
+    return err;
+}
+
+/* LETHE_ERR_UNSUPPORTED with *reason when the file is to be stored as what it is. */
+static enum lethe_err seal_photo(struct job *job, const uint8_t *file, enum lethe_reason *reason)
+{
+    const struct lethe_sealer_options *options = &job->sealer->options;
+    struct lethe_buf artifact = {0}, residual = {0};
+    struct lethe_photo_quality quality = {0};
+    struct lethe_photo *photo = NULL;
+    struct lethe_piece piece;
+    const uint8_t *recipe;
+    size_t recipe_len;
+    uint64_t plain;
+    enum lethe_err err =
+        lethe_photo_parse(file, (size_t)job->size, &lethe_image_limits_default, &photo, reason);
+
+    if (err) {
+        goto out;
+    }
+    recipe = lethe_photo_recipe(photo, &recipe_len);
+    err = seal_rewrite(job, file, photo);
+    if (err != LETHE_ERR_NOT_FOUND) {
+        goto out;
+    }
+    err = lethe_photo_encrypt(photo, options->pair, options->strength, lethe_random_system(), options->pool,
+                              &artifact);
+    if (!err) {
+        err = lethe_photo_residual(photo, options->pair, artifact.data, artifact.len, options->effort, options->pool,
+                                   &residual, &quality);
+    }
+    if (!err) {
+        err = plain_cost(file, (size_t)job->size, &plain);
+    }
+    if (err) {
+        goto out;
+    }
+    /* Sealing pads each of the three by the same share as the file itself: compare before it. */
+    if (artifact.len + residual.len + recipe_len + 2 * LETHE_SEAL_OVERHEAD >= plain) {
+        *reason = LETHE_REASON_COST;
+        err = LETHE_ERR_UNSUPPORTED;
+        goto out;
+    }
+    err = prove(job, options->pair, file, &artifact, &residual, recipe, recipe_len);
+    if (err == LETHE_ERR_DIFFERS || err == LETHE_ERR_FORMAT) {
+        *reason = LETHE_REASON_DIFFERS;
+        err = LETHE_ERR_UNSUPPORTED;
+    }
+    if (err) {
+        goto out;
+    }
+    describe(job->record, lethe_photo_info(photo), &quality, lethe_pair_id(options->pair));
+    piece = (struct lethe_piece){.kind = LETHE_PIECE_ARTIFACT};
+    err = put_object(job, LETHE_OBJECT_ARTIFACT, 0, artifact.data, artifact.len, &piece);
+    if (!err) {
+        piece = (struct lethe_piece){.kind = LETHE_PIECE_RESIDUAL};
+        err = put_object(job, LETHE_OBJECT_RESIDUAL, 0, residual.data, residual.len, &piece);
+    }
+    if (!err) {
+        err = pack_member(job, LETHE_PIECE_RECIPE, 0, recipe, recipe_len);
+    }
+out:
+    lethe_photo_free(photo);
+    lethe_buf_release(&artifact);
+    lethe_buf_release(&residual);
+    return err;
+}
+
+static bool looks_like_picture(const uint8_t *head, size_t len)
+{
+    static const uint8_t png[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+
+    return (len >= 3 && head[0] == 0xff && head[1] == 0xd8 && head[2] == 0xff) ||
+           (len >= 8 && memcmp(head, png, sizeof png) == 0);
+}
+
+static enum lethe_err seal_bytes(struct job *job)
+{
+    enum lethe_reason reason = LETHE_REASON_NO_PICTURE;
+    uint8_t head[8] = {0};
+    uint8_t *file = NULL;
+    enum lethe_err err;
+
+    if (job->size > 0) {
+        err = read_range(job, 0, head, job->size < sizeof head ? (size_t)job->size : sizeof head);
+        if (err) {
+            return err;
+        }
+    }
+    if (looks_like_picture(head, (size_t)job->size) && job->size > PHOTO_MAX) {
+        reason = LETHE_REASON_TOO_LARGE;
+    } else if (looks_like_picture(head, (size_t)job->size) || (job->size > 0 && job->size <= SMALL)) {
+        file = malloc((size_t)job->size);
+        err = file ? read_range(job, 0, file, (size_t)job->size) : LETHE_ERR_NOMEM;
+        if (!err && looks_like_picture(head, (size_t)job->size)) {
+            err = seal_photo(job, file, &reason);
+            if (err != LETHE_ERR_UNSUPPORTED && err != LETHE_ERR_NOMEM) {
+                goto out;
+            }
+            reason = err == LETHE_ERR_NOMEM ? LETHE_REASON_TOO_LARGE : reason;
+            err = LETHE_OK;
+        }
+        if (err) {
+            goto out;
+        }
+    }
+    job->record->reason = reason;
+    if (file && job->size <= SMALL) {
+        err = seal_small(job, file);
+        goto out;
+    }
+    free(file);
+    return seal_segments(job);
+out:
+    free(file);
+    return err;
+}
+
+static enum lethe_err seal_one(struct lethe_sealer *sealer, const struct lethe_id *id)
+{
+    struct job job = {.sealer = sealer};
+    enum lethe_err err = lethe_content_get(sealer->options.contents, id, 0, &job.content);
+
+    if (err) {
+        return err;
+    }
+    if (lethe_content_state(job.content) != LETHE_CONTENT_FROZEN) {
+        goto out; /* sealed in the meantime */
+    }
+    if (lethe_record_exists(sealer->options.db, id)) { /* recorded, and then the power went */
+        lethe_gate_enter(sealer->options.committer);
+        err = lethe_content_vaulted(job.content);
+        lethe_gate_leave(sealer->options.committer, true);
+        goto out;
+    }
+    job.size = lethe_content_size(job.content);
+    job.record = calloc(1, sizeof *job.record);
+    if (!job.record) {
+        err = LETHE_ERR_NOMEM;
+        goto out;
+    }
+    job.record->content = *id;
+    job.record->size = job.size;
+    err = seal_bytes(&job);
+    if (job.record) {
+        lethe_record_release(job.record);
+        free(job.record);
+    }
+out:
+    lethe_content_put(job.content);
+    return err;
+}
+
+static void *worker(void *argument)
+{
+    struct lethe_sealer *sealer = argument;
+
+    pthread_mutex_lock(&sealer->lock);
+    while (!sealer->failed && sealer->next < sealer->count) {
+        struct lethe_id id = sealer->queue[sealer->next++];
+        enum lethe_err err;
+
+        pthread_mutex_unlock(&sealer->lock);
+        err = atomic_load(&sealer->cancel) ? LETHE_ERR_CANCELLED : seal_one(sealer, &id);
+        pthread_mutex_lock(&sealer->lock);
+        if (err && !sealer->failed) {
+            sealer->failed = err;
+        }
+    }
+    pthread_mutex_unlock(&sealer->lock);
+    return NULL;
+}
+
+static enum lethe_err load_queue(struct lethe_sealer *sealer, uint64_t epoch)
+{
+    struct lethe_db *db = sealer->options.db;
+    sqlite3_stmt *statement;
+    size_t room = 0;
+    bool row;
+    enum lethe_err err;
+
+    free(sealer->queue);
+    sealer->queue = NULL;
+    sealer->count = 0;
+    sealer->next = 0;
+    lethe_db_lock(db);
+    err = lethe_db_statement(db, "SELECT content FROM local WHERE state = 1 AND epoch <= ?", &statement);
+    if (!err) {
+        sqlite3_bind_int64(statement, 1, (int64_t)epoch);
+    }
+    while (!err && !(err = lethe_db_step(db, statement, &row)) && row) {
+        if (sealer->count == room) {
+            struct lethe_id *queue;
+
+            room = room ? room * 2 : 256;
+            queue = reallocarray(sealer->queue, room, sizeof *queue);
+            if (!queue) {
+                err = LETHE_ERR_NOMEM;
+                sqlite3_reset(statement);
+                break;
+            }
+            sealer->queue = queue;
+        }
+        if (sqlite3_column_bytes(statement, 0) == (int)sizeof *sealer->queue) {
+            memcpy(sealer->queue[sealer->count++].bytes, sqlite3_column_blob(statement, 0), sizeof *sealer->queue);
+        }
+    }
+    lethe_db_unlock(db);
+    atomic_store(&sealer->total, sealer->count);
+    atomic_store(&sealer->done, 0);
+    return err;
+}
+
+enum lethe_err lethe_sealer_new(const struct lethe_sealer_options *options, struct lethe_sealer **out)
+{
+    struct lethe_sealer *sealer = calloc(1, sizeof *sealer);
+    enum lethe_err err;
+
+    *out = NULL;
+    if (!sealer) {
+        return LETHE_ERR_NOMEM;
+    }
+    sealer->options = *options;
+    if (sealer->options.workers == 0) {
+        long online = sysconf(_SC_NPROCESSORS_ONLN);
+
+        sealer->options.workers = online < 1 ? 1 : online > 64 ? 64 : (unsigned)online;
+    }
+    pthread_mutex_init(&sealer->lock, NULL);
+    err = lethe_pack_new(options->vault, member_done, sealer, &sealer->pack);
+    if (err) {
+        lethe_sealer_free(sealer);
+        return err;
+    }
+    *out = sealer;
+    return LETHE_OK;
+}
+
+void lethe_sealer_free(struct lethe_sealer *sealer)
+{
+    if (sealer) {
+        lethe_pack_free(sealer->pack);
+        pthread_mutex_destroy(&sealer->lock);
+        free(sealer->queue);
+        free(sealer);
+    }
+}
+
+enum lethe_err lethe_sealer_run(struct lethe_sealer *sealer, uint64_t epoch)
+{
+    pthread_t threads[64];
+    unsigned started = 0;
+    enum lethe_err err = load_queue(sealer, epoch);
+
+    if (err) {
+        return err;
+    }
+    sealer->failed = LETHE_OK;
+    while (started + 1 < sealer->options.workers && started + 1 < sealer->count && started < 63 &&
+           !pthread_create(&threads[started], NULL, worker, sealer)) {
+        started++;
+    }
+    worker(sealer);
+    for (unsigned i = 0; i < started; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    err = flush_pack(sealer);
+    return sealer->failed ? sealer->failed : err;
+}
+
+void lethe_sealer_cancel(struct lethe_sealer *sealer, bool cancel)
+{
+    atomic_store(&sealer->cancel, cancel);
+}
+
+void lethe_sealer_progress(struct lethe_sealer *sealer, struct lethe_sealer_progress *out)
+{
+    out->total = atomic_load(&sealer->total);
+    out->done = atomic_load(&sealer->done);
+    out->bytes = atomic_load(&sealer->bytes);
+    out->stored = atomic_load(&sealer->stored);
+}

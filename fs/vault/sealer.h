@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The sealer: frozen contents into objects of the vault, on all cores. Nothing is put that has not been opened again
+ * from the very bytes that are put, and compared with the original, byte for byte.
+ *
+ * A photo gives an artifact, a residual and a recipe; the recipe goes into a pack. Small files go into packs whole.
+ * Everything else becomes segments of at most 4 MiB, holes left out, unchanged ones of the version before reused.
+ */
+#ifndef LETHE_FS_VAULT_SEALER_H
+#define LETHE_FS_VAULT_SEALER_H
+
+#include <stdint.h>
+
+#include "fs/vault/restore.h"
+
+struct lethe_sealer;
+
+struct lethe_sealer_options {
+    struct lethe_vault *vault;
+    struct lethe_db *db;
+    struct lethe_contents *contents;
+    struct lethe_committer *committer;
+    struct lethe_restorer *restorer;
+    struct lethe_pool *pool;
+    const struct lethe_pair *pair; /* for new artifacts */
+    unsigned strength;
+    enum lethe_effort effort;
+    unsigned workers; /* threads; 0: one a processor */
+};
+
+struct lethe_sealer_progress {
+    uint64_t total; /* contents of this run */
+    uint64_t done;
+    uint64_t bytes; /* original bytes sealed since the sealer was made */
+    uint64_t stored; /* bytes put for them */
+};
+
+enum lethe_err lethe_sealer_new(const struct lethe_sealer_options *options, struct lethe_sealer **out) LETHE_MUST_CHECK;
+void lethe_sealer_free(struct lethe_sealer *sealer);
+/*
+ * Seals every frozen content of epochs up to this one. On an error the rest stays frozen and the call is repeated
+ * later; what was sealed is kept.
+ */
+enum lethe_err lethe_sealer_run(struct lethe_sealer *sealer, uint64_t epoch) LETHE_MUST_CHECK;
+/* Makes a running lethe_sealer_run return LETHE_ERR_CANCELLED soon; later runs too until cleared. */
+void lethe_sealer_cancel(struct lethe_sealer *sealer, bool cancel);
+void lethe_sealer_progress(struct lethe_sealer *sealer, struct lethe_sealer_progress *out);
+
+#endif
