@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "fs/vault/restore.h"
+#include "lethe/residual.h"
 
 struct lethe_sealer;
 
