@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* Private to the deflate model: from a sample of tokens to the parameters of an encoder like zlib. */
+#ifndef LETHE_IMAGE_DEFLATE_GUESS_H
+#define LETHE_IMAGE_DEFLATE_GUESS_H
+
+#include "deflate.h"
+
+#define LETHE_DEFLATE_SAMPLE 65536u /* tokens */
+
+/* Consecutive tokens of a stream. */
+struct lethe_deflate_sample {
+    struct lethe_tokens tokens;
+    size_t start;       /* the position of the first */
+    unsigned mem_level; /* as the size of the first block tells, or 0 */
+    bool stored;        /* there are stored blocks */
+};
+
+/* Sets *params and returns how many tokens of the sample they miss. hint: zlib's FLEVEL, window_bits: its
+ * window. */
+uint64_t lethe_deflate_guess(const struct lethe_deflate_sample *sample, const uint8_t *data, size_t len,
+                             unsigned hint, unsigned window_bits, struct lethe_deflate_params *params);
+
+#endif

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A deflate stream as the difference from what a model of its encoder would have written (the idea of
+ * preflate, D. Steinke: a deterministic encoder plus corrections).
+ *
+ * Description: u8 method, u8 level | strategy << 4, u8 mem_level | window_bits << 4, then a range-coded
+ * stream with one record for each block and the padding behind the last.
+ */
+#include "deflate_coder.h"
+#include "deflate_guess.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum method { METHOD_ZLIB = 0, METHOD_COUNT };
+
+#define MAX_DATA (UINT32_MAX - 65536u)
+
+struct model {
+    enum method method;
+    struct lethe_zlib_model *zlib;
+};
+
+static enum lethe_err model_init(struct model *model, enum method method,
+                                 const struct lethe_deflate_params *params, const uint8_t *data, size_t len)
+{
+    *model = (struct model){.method = method};
+    model->zlib = lethe_zlib_model_new(params, data, len);
+    return model->zlib ? LETHE_OK : LETHE_ERR_NOMEM;
+}
+
+static void model_release(struct model *model)
+{
+    lethe_zlib_model_free(model->zlib);
+}
+
+static enum lethe_err model_block(struct model *model, struct lethe_deflate_state *state)
+{
+    return lethe_zlib_model_block(model->zlib, state);
+}
+
+/* Inflates everything, keeping a sample of the tokens. */
+static enum lethe_err sample_stream(const uint8_t *in, size_t in_len, uint8_t *data, size_t len,
+                                    struct lethe_deflate_sample *sample)
+{
+    struct lethe_inflater inflater;
+    struct lethe_deflate_block block = {.final = false};
+    struct lethe_tokens tokens = {0};
+    size_t pos = 0;
+    bool ended = false;
+    enum lethe_err err = lethe_inflate_init(&inflater, in, in_len);
+
+    while (!err && !block.final) {
+        err = lethe_inflate_block(&inflater, data, len, &pos, &block, ended ? NULL : &tokens);
+        if (err || ended) {
+            continue;
+        }
+        if (block.kind == LETHE_DEFLATE_STORED) {
+            sample->stored = true;
+            ended = sample->tokens.count > 0;
+            continue;
+        }
+        if (sample->tokens.count == 0) {
+            size_t full = tokens.count + 1;
+
+            sample->start = block.start;
+            if (!block.final && full >= 128 && full <= 32768 && (full & (full - 1)) == 0) {
+                sample->mem_level = (unsigned)__builtin_ctzll(full) - 6;
+            }
+        }
+        for (size_t i = 0; i < tokens.count && sample->tokens.count < LETHE_DEFLATE_SAMPLE && !err; i++) {
+            err = lethe_tokens_push(&sample->tokens, tokens.at[i]);
+        }
+        ended = sample->tokens.count >= LETHE_DEFLATE_SAMPLE;
+    }
+    if (!err && pos != len) {
+        err = LETHE_ERR_FORMAT;
+    }
+    lethe_tokens_release(&tokens);
+    lethe_inflate_release(&inflater);
+    return err;
+}
+
+static enum lethe_err describe_as(enum method method, const struct lethe_deflate_params *params,
+                                  const uint8_t *in, size_t in_len, uint8_t *data, size_t len,
+                                  size_t max_cost, struct lethe_buf *out, size_t *used)
+{
+    struct lethe_deflate_state state = {.data = data, .len = len};
+    struct lethe_inflater inflater;
+    struct model model;
+    size_t pos = 0, begin = out->len;
+    unsigned padding;
+    enum lethe_err err;
+
+    err = model_init(&model, method, params, data, len);
+    if (err) {
+        return err;
+    }
+    err = lethe_inflate_init(&inflater, in, in_len);
+    if (err) {
+        goto out;
+    }
+    lethe_buf_put_u8(out, (uint8_t)method);
+    lethe_buf_put_u8(out, (uint8_t)(params->level | params->strategy << 4));
+    lethe_buf_put_u8(out, (uint8_t)(params->mem_level | params->window_bits << 4));
+    lethe_bits_init(state.padded, 2);
+    lethe_range_encoder_init(&state.coder.encoder, out);
+    do {
+        err = lethe_inflate_block(&inflater, data, len, &pos, &state.block, &state.tokens);
+        if (!err) {
+            err = model_block(&model, &state);
+        }
+        if (!err && out->len - begin > max_cost) {
+            err = LETHE_ERR_UNSUPPORTED;
+        }
+        if (err) {
+            goto out;
+        }
+    } while (!state.block.final);
+    lethe_inflate_end(&inflater, &padding, used);
+    lethe_code_padding(&state, padding);
+    lethe_range_encoder_finish(&state.coder.encoder);
+    err = lethe_buf_status(out);
+    if (!err && out->len - begin > max_cost) {
+        err = LETHE_ERR_UNSUPPORTED;
+    }
+out:
+    if (err) {
+        out->len = begin < out->len ? begin : out->len;
+    }
+    lethe_tokens_release(&state.tokens);
+    lethe_inflate_release(&inflater);
+    model_release(&model);
+    return err;
+}
+
+enum lethe_err lethe_deflate_describe(const uint8_t *in, size_t in_len, uint8_t *data, size_t data_len,
+                                      unsigned hint, unsigned window_bits, size_t max_cost,
+                                      struct lethe_buf *out, size_t *used)
+{
+    struct lethe_deflate_sample sample = {.start = 0};
+    struct lethe_deflate_params params;
+    enum lethe_err err;
+
+    if (data_len > MAX_DATA) {
+        return LETHE_ERR_UNSUPPORTED;
+    }
+    err = sample_stream(in, in_len, data, data_len, &sample);
+    if (!err) {
+        (void)lethe_deflate_guess(&sample, data, data_len, hint, window_bits, &params);
+        err = describe_as(METHOD_ZLIB, &params, in, in_len, data, data_len, max_cost, out, used);
+    }
+    lethe_tokens_release(&sample.tokens);
+    return err;
+}
+
+enum lethe_err lethe_deflate_replay(const uint8_t *description, size_t description_len, const uint8_t *data,
+                                    size_t data_len, size_t max_len, struct lethe_buf *out)
+{
+    struct lethe_deflate_state state = {.data = data, .len = data_len, .coder = {.decode = true}};
+    struct lethe_deflate_params params;
+    struct lethe_bit_writer writer;
+    struct model model;
+    enum lethe_err err;
+    uint8_t byte;
+
+    if (description_len < 3 || description[0] >= METHOD_COUNT || data_len > MAX_DATA) {
+        return LETHE_ERR_FORMAT;
+    }
+    byte = description[1];
+    params.level = byte & 15;
+    params.strategy = byte >> 4;
+    byte = description[2];
+    params.mem_level = byte & 15;
+    params.window_bits = byte >> 4;
+    if (params.level > 9 || params.strategy > LETHE_DEFLATE_RLE || params.mem_level < 1 ||
+        params.mem_level > 9 || params.window_bits < 8) {
+        return LETHE_ERR_FORMAT;
+    }
+    err = model_init(&model, (enum method)description[0], &params, data, data_len);
+    if (err) {
+        return err;
+    }
+    lethe_bits_init(state.padded, 2);
+    lethe_range_decoder_init(&state.coder.decoder, description + 3, description_len - 3);
+    lethe_bit_writer_init(&writer, out, max_len);
+    do {
+        state.block.start = state.pos;
+        err = model_block(&model, &state);
+        if (!err && lethe_coder_cut(&state.coder)) {
+            err = LETHE_ERR_FORMAT;
+        }
+        if (!err) {
+            err = lethe_deflate_write_block(&writer, &state.block, data, state.tokens.at, state.tokens.count);
+        }
+    } while (!err && !state.block.final);
+    if (!err) {
+        err = lethe_deflate_write_end(&writer, lethe_code_padding(&state, 0));
+    }
+    if (!err && state.pos != data_len) {
+        err = LETHE_ERR_FORMAT;
+    }
+    lethe_tokens_release(&state.tokens);
+    model_release(&model);
+    return err;
+}

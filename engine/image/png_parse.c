@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/* A PNG to samples and recipe. Every byte is hostile; limits are checked from IHDR before anything is
+ * allocated. */
+#include "deflate.h"
+#include "png.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const uint8_t lethe_png_signature[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+
+struct chunk {
+    const uint8_t *type; /* 4 bytes, then the data */
+    size_t size;
+    uint32_t crc;
+    bool crc_right;
+};
+
+struct parser {
+    const uint8_t *file;
+    size_t len;
+    size_t at;
+    struct lethe_png_shape shape;
+    struct chunk ihdr;
+    size_t idats; /* chunks, and their bytes */
+    size_t idat_bytes;
+    size_t idat_size; /* of all IDATs but the last, when regular */
+    bool regular;
+    const uint8_t *zlib; /* all IDATs in a row: borrowed, or owned by joined */
+    uint8_t *joined;
+};
+
+/* Reads the chunk at *at and steps over it; false when no whole chunk is there. */
+static bool next_chunk(const struct parser *p, size_t *at, struct chunk *chunk)
+{
+    size_t left = p->len - *at;
+
+    if (left < 12) {
+        return false;
+    }
+    chunk->size = lethe_get_u32be(p->file + *at);
+    chunk->type = p->file + *at + 4;
+    if (chunk->size > left - 12) {
+        return false;
+    }
+    chunk->crc = lethe_get_u32be(chunk->type + 4 + chunk->size);
+    chunk->crc_right = lethe_png_crc(0, chunk->type, 4 + chunk->size) == chunk->crc;
+    *at += 12 + chunk->size;
+    return true;
+}
+
+static bool is_type(const struct chunk *chunk, const char *type)
+{
+    return memcmp(chunk->type, type, 4) == 0;
+}
+
+static enum lethe_reason read_header(struct parser *p, const struct lethe_image_limits *limits)
+{
+    const uint8_t *data;
+    uint64_t pixels;
+
+    p->at = sizeof lethe_png_signature;
+    if (!next_chunk(p, &p->at, &p->ihdr) || !is_type(&p->ihdr, "IHDR") || p->ihdr.size != 13) {
+        return LETHE_REASON_MALFORMED;
+    }
+    data = p->ihdr.type + 4;
+    p->shape.width = lethe_get_u32be(data);
+    p->shape.height = lethe_get_u32be(data + 4);
+    p->shape.depth = data[8];
+    p->shape.colour = data[9];
+    p->shape.interlace = data[12];
+    if (p->shape.width == 0 || p->shape.height == 0 || p->shape.width > INT32_MAX ||
+        p->shape.height > INT32_MAX || data[10] != 0 || data[11] != 0) {
+        return LETHE_REASON_MALFORMED;
+    }
+    if (!lethe_png_shape_set(&p->shape)) {
+        return p->shape.interlace > 1 ? LETHE_REASON_MALFORMED : LETHE_REASON_KIND;
+    }
+    pixels = (uint64_t)p->shape.width * p->shape.height; /* below 2^62 */
+    if (pixels > limits->max_pixels || pixels > limits->max_bytes / (p->shape.channels * sizeof(uint16_t))) {
+        return LETHE_REASON_TOO_LARGE;
+    }
+    return LETHE_REASON_NONE;
+}
+
+/* Finds all IDATs, and whether one rule tells their sizes. */
+static enum lethe_reason scan_idats(struct parser *p)
+{
+    struct chunk chunk;
+    bool last_was_idat = false;
+    size_t last_size = 0;
+
+    p->regular = true;
+    for (size_t at = p->at; next_chunk(p, &at, &chunk);) {
+        if (is_type(&chunk, "IEND")) {
+            break;
+        }
+        if (!is_type(&chunk, "IDAT")) {
+            last_was_idat = false;
+            continue;
+        }
+        if (p->idats > 0 && (!last_was_idat || last_size != p->idat_size)) {
+            p->regular = false;
+        }
+        if (p->idats == 0) {
+            p->idat_size = chunk.size;
+        }
+        p->regular = p->regular && chunk.crc_right;
+        last_was_idat = true;
+        last_size = chunk.size;
+        p->idats++;
+        p->idat_bytes += chunk.size;
+        p->zlib = chunk.type + 4;
+    }
+    return p->idat_bytes < 2 ? LETHE_REASON_MALFORMED : LETHE_REASON_NONE;
+}
+
+static enum lethe_err join_idats(struct parser *p)
+{
+    struct chunk chunk;
+    size_t n = 0;
+
+    if (p->idats == 1) {
+        return LETHE_OK;
+    }
+    p->joined = malloc(p->idat_bytes);
+    if (!p->joined) {
+        return LETHE_ERR_NOMEM;
+    }
+    for (size_t at = p->at; n < p->idat_bytes && next_chunk(p, &at, &chunk);) {
+        if (is_type(&chunk, "IDAT")) {
+            memcpy(p->joined + n, chunk.type + 4, chunk.size);
+            n += chunk.size;
+        }
+    }
+    p->zlib = p->joined;
+    return LETHE_OK;
+}
+
+static void put_crc(struct lethe_buf *out, uint32_t crc)
+{
+    uint8_t bytes[4];
+
+    lethe_set_u32be(bytes, crc);
+    lethe_buf_put(out, bytes, 4);
+}
+
+static void put_tag(struct lethe_buf *out, enum lethe_png_item tag, const struct chunk *chunk)
+{
+    lethe_buf_put_u8(out, (uint8_t)(chunk->crc_right ? tag : tag | LETHE_PNG_BAD_CRC));
+}
+
+static void put_items(const struct parser *p, struct lethe_buf *out)
+{
+    struct chunk chunk;
+    size_t at = p->at;
+    bool idats_done = false;
+
+    while (next_chunk(p, &at, &chunk)) {
+        bool end = is_type(&chunk, "IEND");
+
+        if (is_type(&chunk, "IDAT") && p->regular) {
+            if (!idats_done) {
+                lethe_buf_put_u8(out, LETHE_PNG_IDATS);
+                lethe_buf_put_varint(out, p->idats);
+                if (p->idats > 1) {
+                    lethe_buf_put_varint(out, p->idat_size);
+                }
+            }
+            idats_done = true;
+            continue;
+        }
+        if (is_type(&chunk, "IDAT")) {
+            put_tag(out, LETHE_PNG_IDAT, &chunk);
+            lethe_buf_put_varint(out, chunk.size);
+        } else if (end && chunk.size == 0) {
+            put_tag(out, LETHE_PNG_IEND, &chunk);
+        } else {
+            put_tag(out, LETHE_PNG_CHUNK, &chunk);
+            lethe_buf_put(out, chunk.type, 4);
+            lethe_buf_put_block(out, chunk.type + 4, chunk.size);
+        }
+        if (!chunk.crc_right) {
+            put_crc(out, chunk.crc);
+        }
+        if (end) {
+            break;
+        }
+    }
+    lethe_buf_put_u8(out, LETHE_PNG_END);
+    lethe_buf_put_block(out, p->file + at, p->len - at);
+}
+
+static void put_layout(const struct parser *p, const uint8_t *tail, size_t tail_len, uint32_t adler,
+                       struct lethe_buf *recipe)
+{
+    struct lethe_buf layout = {0};
+
+    lethe_buf_put_varint(&layout, p->shape.width);
+    lethe_buf_put_varint(&layout, p->shape.height);
+    lethe_buf_put_u8(&layout, (uint8_t)p->shape.depth);
+    lethe_buf_put_u8(&layout, (uint8_t)p->shape.colour);
+    lethe_buf_put_u8(&layout, (uint8_t)p->shape.interlace);
+    lethe_buf_put_u8(&layout, !p->ihdr.crc_right);
+    if (!p->ihdr.crc_right) {
+        put_crc(&layout, p->ihdr.crc);
+    }
+    lethe_buf_put(&layout, p->zlib, 2);
+    if (tail_len < 4 || lethe_get_u32be(tail) != adler) {
+        lethe_buf_put_u8(&layout, LETHE_PNG_TAIL_VERBATIM);
+        lethe_buf_put_block(&layout, tail, tail_len);
+    } else if (tail_len > 4) {
+        lethe_buf_put_u8(&layout, LETHE_PNG_TAIL_ADLER_MORE);
+        lethe_buf_put_block(&layout, tail + 4, tail_len - 4);
+    } else {
+        lethe_buf_put_u8(&layout, LETHE_PNG_TAIL_ADLER);
+    }
+    put_items(p, &layout);
+    if (lethe_buf_status(&layout)) {
+        recipe->failed = true;
+    } else {
+        lethe_png_meta_put(recipe, layout.data, layout.len);
+    }
+    lethe_buf_release(&layout);
+}
+
+/* The picture itself: needs the header and the IDATs. */
+static enum lethe_err parse_picture(struct parser *p, struct lethe_raster *raster, struct lethe_buf *recipe,
+                                    enum lethe_reason *reason)
+{
+    struct lethe_buf description = {0};
+    uint8_t *data = NULL, *types = NULL;
+    size_t size, rows, used, max_cost;
+    enum lethe_err err;
+
+    *reason = LETHE_REASON_MALFORMED;
+    /* Deflate packs at most 1032 to 1: what claims more is refused before it is given memory. */
+    if (!lethe_png_shape_size(&p->shape, &size, &rows) || size / 1032 > p->idat_bytes) {
+        return LETHE_ERR_UNSUPPORTED;
+    }
+    if ((p->zlib[0] & 15) != 8 || p->zlib[0] >> 4 > 7 || (p->zlib[0] << 8 | p->zlib[1]) % 31 != 0 ||
+        (p->zlib[1] & 0x20)) {
+        return LETHE_ERR_UNSUPPORTED;
+    }
+    if (size > SIZE_MAX - LETHE_DEFLATE_SLACK) {
+        return LETHE_ERR_UNSUPPORTED;
+    }
+    data = malloc(size + LETHE_DEFLATE_SLACK);
+    types = malloc(rows);
+    if (!data || !types) {
+        err = LETHE_ERR_NOMEM;
+        goto out;
+    }
+    memset(data + size, 0, LETHE_DEFLATE_SLACK);
+    max_cost = p->idat_bytes / 4 + 64;
+    err = lethe_deflate_describe(p->zlib + 2, p->idat_bytes - 2, data, size, p->zlib[1] >> 6,
+                                 (p->zlib[0] >> 4) + 8u, max_cost, &description, &used);
+    if (err == LETHE_ERR_UNSUPPORTED) {
+        *reason = LETHE_REASON_DEFLATE;
+    }
+    if (!err) {
+        err = lethe_raster_init(raster, p->shape.width, p->shape.height, p->shape.channels, p->shape.depth);
+    }
+    if (!err) {
+        err = lethe_png_unfilter(&p->shape, data, raster, types);
+    }
+    if (err) {
+        goto out;
+    }
+    lethe_buf_put_u8(recipe, LETHE_PNG_RECIPE_VERSION);
+    put_layout(p, p->zlib + 2 + used, p->idat_bytes - 2 - used, lethe_png_adler(data, size), recipe);
+    lethe_png_types_put(recipe, types, rows);
+    lethe_buf_put_block(recipe, description.data, description.len);
+    err = lethe_buf_status(recipe);
+out:
+    free(data);
+    free(types);
+    lethe_buf_release(&description);
+    return err == LETHE_ERR_FORMAT ? LETHE_ERR_UNSUPPORTED : err;
+}
+
+enum lethe_err lethe_png_parse(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
+                               struct lethe_raster *raster, struct lethe_buf *recipe,
+                               enum lethe_reason *reason)
+{
+    struct parser parser = {.file = file, .len = len};
+    struct lethe_raster made = {0};
+    struct lethe_buf text = {0};
+    enum lethe_err err = LETHE_ERR_UNSUPPORTED;
+
+    *raster = (struct lethe_raster){0};
+    *recipe = (struct lethe_buf){0};
+    *reason = LETHE_REASON_NONE;
+    if (len < sizeof lethe_png_signature ||
+        memcmp(file, lethe_png_signature, sizeof lethe_png_signature) != 0) {
+        *reason = LETHE_REASON_NO_PICTURE;
+        return LETHE_ERR_UNSUPPORTED;
+    }
+    *reason = read_header(&parser, limits);
+    if (*reason == LETHE_REASON_NONE) {
+        *reason = scan_idats(&parser);
+    }
+    if (*reason == LETHE_REASON_NONE) {
+        err = join_idats(&parser);
+        if (!err) {
+            err = parse_picture(&parser, &made, &text, reason);
+        }
+    }
+    free(parser.joined);
+    if (err) {
+        lethe_raster_release(&made);
+        lethe_buf_release(&text);
+        *reason = err == LETHE_ERR_UNSUPPORTED ? *reason : LETHE_REASON_NONE;
+        return err;
+    }
+    *reason = LETHE_REASON_NONE;
+    *raster = made;
+    *recipe = text;
+    return LETHE_OK;
+}
