@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* From what a person types to the backend that it names. */
+#include <string.h>
+
+#include "lethe/log.h"
+#include "lethe/store.h"
+
+enum lethe_err lethe_store_open(const char *location, bool create, struct lethe_store **out)
+{
+    const char *scheme = strstr(location, "://");
+
+    *out = NULL;
+    if (location[0] == '\0') {
+        return LETHE_ERR_ARG;
+    }
+    if (strncmp(location, "file:///", 8) == 0) {
+        return lethe_store_dir_open(location + 7, create, out);
+    }
+    /* A path may hold "://" after a slash; a scheme may not. */
+    if (scheme && !memchr(location, '/', (size_t)(scheme - location))) {
+        lethe_log(LETHE_LOG_ERROR, "this version has no backend for %.*s:// (a path or file:///path works)",
+                  (int)(scheme - location), location);
+        return LETHE_ERR_UNSUPPORTED;
+    }
+    return lethe_store_dir_open(location, create, out);
+}
