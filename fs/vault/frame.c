@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/vault/frame.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
+#define ZSTD_LEVEL 6
+#define PART_BYTES 24 /* of a part in a list: id and stored size */
+
+enum lethe_err lethe_frame_pack(const struct lethe_buf *raw, struct lethe_buf *out)
+{
+    size_t bound = ZSTD_compressBound(raw->len);
+    size_t start, got;
+    enum lethe_err err;
+
+    lethe_buf_put_u32(out, (uint32_t)raw->len);
+    start = out->len;
+    err = lethe_buf_resize(out, start + bound);
+    if (err) {
+        return err;
+    }
+    got = ZSTD_compress(out->data + start, bound, raw->data, raw->len, ZSTD_LEVEL);
+    if (ZSTD_isError(got)) {
+        return LETHE_ERR_NOMEM;
+    }
+    out->len = start + got;
+    return LETHE_OK;
+}
+
+enum lethe_err lethe_frame_unpack(const uint8_t *payload, size_t len, struct lethe_buf *out)
+{
+    struct lethe_reader reader;
+    uint32_t raw;
+    size_t got;
+    enum lethe_err err;
+
+    lethe_buf_reset(out);
+    lethe_reader_init(&reader, payload, len);
+    raw = lethe_read_u32(&reader);
+    if (reader.bad || raw > LETHE_FRAME_MAX + LETHE_FRAME_BYTES) {
+        return LETHE_ERR_FORMAT;
+    }
+    err = lethe_buf_resize(out, raw);
+    if (err) {
+        return err;
+    }
+    got = ZSTD_decompress(out->data, raw, reader.at, lethe_reader_left(&reader));
+    return ZSTD_isError(got) || got != raw ? LETHE_ERR_FORMAT : LETHE_OK;
+}
+
+enum lethe_err lethe_frame_put(struct lethe_vault *vault, enum lethe_object_kind kind, const struct lethe_id *owner,
+                               uint64_t index, const struct lethe_buf *payload, struct lethe_segment_part **parts,
+                               size_t *count, uint64_t *bytes)
+{
+    struct lethe_segment_part *list = reallocarray(*parts, *count + 1, sizeof *list);
+    struct lethe_buf sealed = {0};
+    struct lethe_id id;
+    enum lethe_err err;
+
+    if (!list) {
+        return LETHE_ERR_NOMEM;
+    }
+    *parts = list;
+    lethe_vault_new_id(&id);
+    err = lethe_vault_seal(vault, kind, &id, owner, index, payload->data, payload->len, &sealed);
+    if (!err) {
+        err = lethe_vault_put(vault, kind, &id, sealed.data, sealed.len);
+    }
+    if (!err) {
+        list[*count] = (struct lethe_segment_part){.id = id, .stored = sealed.len};
+        ++*count;
+        *bytes += sealed.len;
+    }
+    lethe_buf_release(&sealed);
+    return err;
+}
+
+enum lethe_err lethe_frame_get(struct lethe_vault *vault, enum lethe_object_kind kind, const struct lethe_id *owner,
+                               uint64_t index, const struct lethe_segment_part *part, struct lethe_buf *out)
+{
+    struct lethe_buf payload = {0};
+    enum lethe_err err;
+
+    lethe_buf_reset(out);
+    err = lethe_vault_get(vault, kind, &part->id, owner, index, 0, part->stored, &payload);
+    if (!err) {
+        err = lethe_frame_unpack(payload.data, payload.len, out);
+    }
+    lethe_buf_release(&payload);
+    return err;
+}
+
+void lethe_frame_list_write(struct lethe_buf *out, const struct lethe_segment_part *parts, size_t count)
+{
+    lethe_buf_put_varint(out, count);
+    for (size_t i = 0; i < count; i++) {
+        lethe_buf_put(out, parts[i].id.bytes, sizeof parts[i].id.bytes);
+        lethe_buf_put_u64(out, parts[i].stored);
+    }
+}
+
+enum lethe_err lethe_frame_list_read(struct lethe_reader *reader, struct lethe_segment_part **parts, size_t *count)
+{
+    uint64_t n = lethe_read_varint(reader);
+    struct lethe_segment_part *list;
+
+    *parts = NULL;
+    *count = 0;
+    if (reader->bad || n > lethe_reader_left(reader) / PART_BYTES) {
+        reader->bad = true;
+        return LETHE_ERR_FORMAT;
+    }
+    if (n == 0) {
+        return LETHE_OK;
+    }
+    list = calloc((size_t)n, sizeof *list);
+    if (!list) {
+        return LETHE_ERR_NOMEM;
+    }
+    for (size_t i = 0; i < n; i++) {
+        lethe_read_bytes(reader, list[i].id.bytes, sizeof list[i].id.bytes);
+        list[i].stored = lethe_read_u64(reader);
+    }
+    *parts = list;
+    *count = (size_t)n;
+    return LETHE_OK;
+}
