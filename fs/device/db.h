@@ -58,6 +58,13 @@ enum lethe_err lethe_db_end(struct lethe_db *db, bool keep) LETHE_MUST_CHECK;
  * commits durably and opens the next transaction. On failure everything is as before: the transaction stays open.
  */
 enum lethe_err lethe_db_commit(struct lethe_db *db) LETHE_MUST_CHECK;
+/*
+ * The sequence number that the open transaction's changesets will get: every lethe_db_commit uses one up, also when it
+ * has nothing to store. Numbers never come twice, whatever is deleted. With the lock held.
+ */
+uint64_t lethe_db_seq(struct lethe_db *db);
+/* Begins at a later number: a recovered device goes on where the journal ends. */
+enum lethe_err lethe_db_set_seq(struct lethe_db *db, uint64_t next) LETHE_MUST_CHECK;
 /* While a recovery applies changesets of the journal, the sessions must not record them again. */
 void lethe_db_sessions_enable(struct lethe_db *db, bool enable);
 

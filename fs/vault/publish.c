@@ -1,0 +1,521 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/vault/publish.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "lethe/log.h"
+
+#define SNAPSHOT_MIN (1u << 20) /* no snapshot before the segments since the last have this size */
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+void lethe_epoch_release(struct lethe_epoch *epoch)
+{
+    lethe_snapshot_free(epoch->snapshot);
+    *epoch = (struct lethe_epoch){0};
+}
+
+/* --- settings --- all with the lock held --- */
+
+static enum lethe_err get_u64(struct lethe_db *db, const char *key, uint64_t *out)
+{
+    int64_t value;
+    enum lethe_err err = lethe_db_get_int(db, key, 0, &value);
+
+    if (!err) {
+        *out = (uint64_t)value;
+    }
+    return err;
+}
+
+/* A blob of exactly len bytes; zeros when it was never set. */
+static enum lethe_err get_fixed(struct lethe_db *db, const char *key, void *out, size_t len)
+{
+    struct lethe_buf blob = {0};
+    enum lethe_err err = lethe_db_get_blob(db, key, &blob);
+
+    memset(out, 0, len);
+    if (err == LETHE_ERR_NOT_FOUND) {
+        return LETHE_OK;
+    }
+    if (!err && blob.len != len) {
+        err = LETHE_ERR_INTEGRITY;
+    }
+    if (!err) {
+        memcpy(out, blob.data, len);
+    }
+    lethe_buf_release(&blob);
+    return err;
+}
+
+enum lethe_err lethe_epoch_pending(struct lethe_db *db, struct lethe_epoch *epoch)
+{
+    sqlite3_stmt *statement;
+    bool row = false;
+    enum lethe_err err;
+
+    *epoch = (struct lethe_epoch){0};
+    lethe_db_lock(db);
+    err = lethe_db_statement(
+        db, "SELECT n, state, cut_seq, time, segment, hash FROM epoch WHERE state < 2 ORDER BY n LIMIT 1", &statement);
+    if (!err) {
+        err = lethe_db_step(db, statement, &row);
+    }
+    if (!err && row) {
+        epoch->n = (uint64_t)sqlite3_column_int64(statement, 0);
+        epoch->state = sqlite3_column_int(statement, 1);
+        epoch->cut_seq = (uint64_t)sqlite3_column_int64(statement, 2);
+        epoch->time = sqlite3_column_int64(statement, 3);
+        if (epoch->state == 1 && sqlite3_column_bytes(statement, 4) == (int)sizeof epoch->segment &&
+            sqlite3_column_bytes(statement, 5) == (int)sizeof epoch->hash) {
+            memcpy(&epoch->segment, sqlite3_column_blob(statement, 4), sizeof epoch->segment);
+            memcpy(epoch->hash, sqlite3_column_blob(statement, 5), sizeof epoch->hash);
+        }
+        sqlite3_reset(statement);
+    }
+    lethe_db_unlock(db);
+    return err ? err : row ? LETHE_OK : LETHE_ERR_NOT_FOUND;
+}
+
+/* --- the cut --- */
+
+struct cut {
+    const struct lethe_publisher_options *options;
+    struct lethe_epoch *epoch;
+    bool force;
+};
+
+static enum lethe_err snapshot_due(struct lethe_db *db, bool *due)
+{
+    uint64_t journal = 0, snapshot = 0;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = get_u64(db, LETHE_CONFIG_JOURNAL_BYTES, &journal);
+    if (!err) {
+        err = get_u64(db, LETHE_CONFIG_SNAP_BYTES, &snapshot);
+    }
+    lethe_db_unlock(db);
+    *due = journal >= SNAPSHOT_MIN && journal >= snapshot / 4;
+    return err;
+}
+
+/* Inside the commit, under the exclusive gate. */
+static enum lethe_err cut_inside(void *context)
+{
+    struct cut *cut = context;
+    struct lethe_db *db = cut->options->db;
+    struct lethe_epoch *epoch = cut->epoch;
+    sqlite3_stmt *statement;
+    size_t deferred;
+    bool due = false;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = get_u64(db, LETHE_CONFIG_EPOCH, &epoch->n);
+    epoch->cut_seq = lethe_db_seq(db);
+    lethe_db_unlock(db);
+    if (err) {
+        return err;
+    }
+    epoch->n++;
+    epoch->time = now_ns();
+    err = lethe_tree_cut(cut->options->tree, epoch->n, cut->force, &deferred);
+    if (err) {
+        return err;
+    }
+    lethe_contents_set_next_epoch(cut->options->contents, epoch->n + 1);
+    lethe_db_lock(db);
+    err = lethe_db_statement(db, "INSERT INTO epoch(n, state, cut_seq, time) VALUES(?, 0, ?, ?)", &statement);
+    if (!err) {
+        sqlite3_bind_int64(statement, 1, (int64_t)epoch->n);
+        sqlite3_bind_int64(statement, 2, (int64_t)epoch->cut_seq);
+        sqlite3_bind_int64(statement, 3, epoch->time);
+        err = lethe_db_run(db, statement);
+    }
+    lethe_db_unlock(db);
+    if (!err) {
+        err = snapshot_due(db, &due);
+    }
+    if (!err && due && lethe_snapshot_dump(db, epoch->n, epoch->cut_seq, &epoch->snapshot)) {
+        lethe_log(LETHE_LOG_WARN, "no snapshot this time: out of memory");
+    }
+    return err;
+}
+
+/* Whether the tree has changed since the last cut; when not, the row of the new epoch goes again. */
+static enum lethe_err has_changes(struct lethe_db *db, const struct lethe_epoch *epoch, bool *changed)
+{
+    sqlite3_stmt *statement;
+    uint64_t from = 0;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = get_u64(db, LETHE_CONFIG_TREE_SEQ, &from);
+    if (!err) {
+        err = lethe_db_statement(
+            db, "SELECT 1 FROM changeset WHERE seq > ? AND seq <= ? AND tree IS NOT NULL LIMIT 1", &statement);
+    }
+    if (!err) {
+        sqlite3_bind_int64(statement, 1, (int64_t)from);
+        sqlite3_bind_int64(statement, 2, (int64_t)epoch->cut_seq);
+        err = lethe_db_step(db, statement, changed);
+        sqlite3_reset(statement);
+    }
+    if (!err && !*changed) {
+        err = lethe_db_statement(db, "DELETE FROM epoch WHERE n = ?", &statement);
+        if (!err) {
+            sqlite3_bind_int64(statement, 1, (int64_t)epoch->n);
+            err = lethe_db_run(db, statement);
+        }
+    }
+    lethe_db_unlock(db);
+    return err;
+}
+
+enum lethe_err lethe_epoch_cut(const struct lethe_publisher_options *options, bool force, struct lethe_epoch *epoch)
+{
+    struct cut cut = {.options = options, .epoch = epoch, .force = force};
+    bool changed = false;
+    enum lethe_err err;
+
+    *epoch = (struct lethe_epoch){0};
+    err = lethe_commit_with(options->committer, cut_inside, &cut);
+    if (!err) {
+        err = has_changes(options->db, epoch, &changed);
+    }
+    if (!err && !changed) {
+        err = LETHE_ERR_NOT_FOUND;
+    }
+    if (err) {
+        lethe_epoch_release(epoch);
+    }
+    return err;
+}
+
+/* --- publication --- */
+
+/* What the journal needs to know of the past, read in one go. */
+struct past {
+    uint64_t epoch, tree_seq, vault_seq, journal_bytes;
+    struct lethe_id segment;
+    uint8_t chain[32];
+    struct lethe_snapshot_ref snapshot;
+    struct lethe_id pair;
+};
+
+static enum lethe_err read_past(const struct lethe_publisher_options *options, struct past *past)
+{
+    struct lethe_db *db = options->db;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = get_u64(db, LETHE_CONFIG_EPOCH, &past->epoch);
+    err = err ? err : get_u64(db, LETHE_CONFIG_TREE_SEQ, &past->tree_seq);
+    err = err ? err : get_u64(db, LETHE_CONFIG_VAULT_SEQ, &past->vault_seq);
+    err = err ? err : get_u64(db, LETHE_CONFIG_JOURNAL_BYTES, &past->journal_bytes);
+    err = err ? err : get_fixed(db, LETHE_CONFIG_SEGMENT, &past->segment, sizeof past->segment);
+    err = err ? err : get_fixed(db, LETHE_CONFIG_CHAIN, past->chain, sizeof past->chain);
+    err = err ? err : get_u64(db, LETHE_CONFIG_SNAP_EPOCH, &past->snapshot.epoch);
+    err = err ? err : get_u64(db, LETHE_CONFIG_SNAP_SEQ, &past->snapshot.seq);
+    err = err ? err : get_fixed(db, LETHE_CONFIG_SNAP_ID, &past->snapshot.id, sizeof past->snapshot.id);
+    err = err ? err : get_fixed(db, LETHE_CONFIG_PAIR, &past->pair, sizeof past->pair);
+    lethe_db_unlock(db);
+    if (!err && past->epoch == 0) {
+        lethe_journal_chain_start(&lethe_vault_settings(options->vault)->id, past->chain);
+    }
+    return err;
+}
+
+static enum lethe_err record_snapshot(struct lethe_db *db, const struct lethe_snapshot_ref *ref, uint64_t bytes)
+{
+    enum lethe_err err, end;
+
+    lethe_db_lock(db);
+    err = lethe_db_begin(db);
+    if (!err) {
+        err = lethe_db_set_int(db, LETHE_CONFIG_SNAP_EPOCH, (int64_t)ref->epoch);
+        err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_SNAP_SEQ, (int64_t)ref->seq);
+        err = err ? err : lethe_db_set_blob(db, LETHE_CONFIG_SNAP_ID, &ref->id, sizeof ref->id);
+        err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_SNAP_BYTES, (int64_t)bytes);
+        err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_JOURNAL_BYTES, 0);
+        end = lethe_db_end(db, !err);
+        err = err ? err : end;
+    }
+    lethe_db_unlock(db);
+    return err;
+}
+
+static enum lethe_err record_intent(struct lethe_db *db, struct lethe_epoch *epoch, uint64_t pub_seq,
+                                    uint64_t journal_bytes)
+{
+    sqlite3_stmt *statement;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = lethe_db_statement(db, "UPDATE epoch SET state = 1, segment = ?, hash = ? WHERE n = ?", &statement);
+    if (!err) {
+        sqlite3_bind_blob(statement, 1, &epoch->segment, sizeof epoch->segment, SQLITE_STATIC);
+        sqlite3_bind_blob(statement, 2, epoch->hash, sizeof epoch->hash, SQLITE_STATIC);
+        sqlite3_bind_int64(statement, 3, (int64_t)epoch->n);
+        err = lethe_db_run(db, statement);
+    }
+    /* The settling after a crash needs it. */
+    err = err ? err : lethe_db_set_int(db, "intent_seq", (int64_t)pub_seq);
+    err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_JOURNAL_BYTES, (int64_t)journal_bytes);
+    lethe_db_unlock(db);
+    epoch->state = 1;
+    return err;
+}
+
+static bool is_ours(const struct lethe_head *head, const struct lethe_epoch *epoch)
+{
+    return head->epoch == epoch->n && lethe_id_equal(&head->segment, &epoch->segment) &&
+           memcmp(head->chain, epoch->hash, sizeof head->chain) == 0;
+}
+
+static bool is_past(const struct lethe_head *head, const struct past *past)
+{
+    return head->epoch == past->epoch && memcmp(head->chain, past->chain, sizeof head->chain) == 0;
+}
+
+/* Moves the head from the past to this epoch; an answer that was lost is found by reading back. */
+static enum lethe_err move_head(struct lethe_vault *vault, const struct past *past, const struct lethe_epoch *epoch)
+{
+    struct lethe_store_version version;
+    struct lethe_head head;
+    enum lethe_err err = LETHE_OK;
+
+    for (int attempt = 0; attempt < 4; attempt++) {
+        err = lethe_head_get(vault, &head, &version);
+        if (err) {
+            return err;
+        }
+        if (is_ours(&head, epoch)) {
+            return LETHE_OK;
+        }
+        if (!is_past(&head, past)) {
+            lethe_log(LETHE_LOG_ERROR,
+                      "the vault's head was moved by another device (epoch %llu, this device knows %llu): nothing is"
+                      " published from here; run 'lethefs recover' on this device to go on from there",
+                      (unsigned long long)head.epoch, (unsigned long long)past->epoch);
+            return LETHE_ERR_CONFLICT;
+        }
+        head.epoch = epoch->n;
+        head.segment = epoch->segment;
+        memcpy(head.chain, epoch->hash, sizeof head.chain);
+        head.time = epoch->time;
+        head.pair = past->pair;
+        /* generation and hash of vault.json stay as the head had them: who changes that file moves the head too */
+        err = lethe_head_move(vault, &head, &version, &version);
+        if (!err || (err != LETHE_ERR_CONFLICT && err != LETHE_ERR_UNREACHABLE)) {
+            return err;
+        }
+    }
+    return err == LETHE_ERR_CONFLICT ? LETHE_ERR_BUSY : err;
+}
+
+enum lethe_err lethe_epoch_settle(struct lethe_db *db, const struct lethe_epoch *epoch, uint64_t pub_seq)
+{
+    static const char *const steps[] = {
+        "DELETE FROM changeset WHERE seq <= ?1",
+        "UPDATE changeset SET vault = NULL WHERE seq > ?1 AND seq <= ?2",
+        "UPDATE epoch SET state = 2 WHERE n = ?3",
+    };
+    enum lethe_err err, end;
+
+    lethe_db_lock(db);
+    err = lethe_db_begin(db);
+    if (err) {
+        goto out;
+    }
+    for (size_t i = 0; i < sizeof steps / sizeof *steps && !err; i++) {
+        sqlite3_stmt *statement;
+
+        err = lethe_db_statement(db, steps[i], &statement);
+        if (!err) {
+            const uint64_t values[3] = {epoch->cut_seq, pub_seq, epoch->n};
+
+            for (int k = 1; k <= sqlite3_bind_parameter_count(statement); k++) {
+                sqlite3_bind_int64(statement, k, (int64_t)values[k - 1]);
+            }
+            err = lethe_db_run(db, statement);
+        }
+    }
+    err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_EPOCH, (int64_t)epoch->n);
+    err = err ? err : lethe_db_set_blob(db, LETHE_CONFIG_CHAIN, epoch->hash, sizeof epoch->hash);
+    err = err ? err : lethe_db_set_blob(db, LETHE_CONFIG_SEGMENT, &epoch->segment, sizeof epoch->segment);
+    err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_TREE_SEQ, (int64_t)epoch->cut_seq);
+    err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_VAULT_SEQ, (int64_t)pub_seq);
+    end = lethe_db_end(db, !err);
+    err = err ? err : end;
+out:
+    lethe_db_unlock(db);
+    return err;
+}
+
+/* The next dead content of an epoch up to n. */
+static enum lethe_err next_dead(struct lethe_db *db, uint64_t n, struct lethe_id *out, bool *found)
+{
+    sqlite3_stmt *statement;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = lethe_db_statement(db,
+                             "SELECT content FROM dead WHERE epoch <= ?"
+                             " AND NOT EXISTS(SELECT 1 FROM local WHERE base = dead.content) LIMIT 1", &statement);
+    if (!err) {
+        sqlite3_bind_int64(statement, 1, (int64_t)n);
+        err = lethe_db_step(db, statement, found);
+    }
+    if (!err && *found) {
+        *found = sqlite3_column_bytes(statement, 0) == (int)sizeof *out;
+        if (*found) {
+            memcpy(out, sqlite3_column_blob(statement, 0), sizeof *out);
+        }
+        sqlite3_reset(statement);
+    }
+    lethe_db_unlock(db);
+    return err;
+}
+
+enum lethe_err lethe_epoch_sweep(struct lethe_db *db, struct lethe_contents *contents, uint64_t n)
+{
+    struct lethe_id id;
+    bool found = true;
+    enum lethe_err err = LETHE_OK;
+
+    while (!err && !(err = next_dead(db, n, &id, &found)) && found) {
+        sqlite3_stmt *statement;
+
+        /* Named by epochs before n only; from n on nothing needs it. */
+        err = lethe_record_remove(db, &id, n);
+        if (!err) {
+            err = lethe_contents_drop(contents, &id);
+        }
+        lethe_db_lock(db);
+        if (!err && !(err = lethe_db_statement(db, "DELETE FROM dead WHERE content = ?", &statement))) {
+            sqlite3_bind_blob(statement, 1, id.bytes, sizeof id.bytes, SQLITE_STATIC);
+            err = lethe_db_run(db, statement);
+        }
+        lethe_db_unlock(db);
+    }
+    return err;
+}
+
+/* The journal's part: snapshot when one was dumped, then the segment; durable intent at the end. */
+static enum lethe_err put_segment(const struct lethe_publisher_options *options, struct lethe_epoch *epoch,
+                                  struct past *past, uint64_t *pub_seq)
+{
+    struct lethe_segment segment = {.epoch = epoch->n, .time = epoch->time, .cut_seq = epoch->cut_seq};
+    uint64_t bytes = 0;
+    enum lethe_err err;
+
+    if (epoch->snapshot) {
+        err = lethe_snapshot_put(options->vault, epoch->snapshot, &past->snapshot, &bytes);
+        err = err ? err : record_snapshot(options->db, &past->snapshot, bytes);
+        if (err) {
+            return err;
+        }
+        past->journal_bytes = 0;
+        lethe_snapshot_free(epoch->snapshot);
+        epoch->snapshot = NULL;
+    }
+    err = lethe_commit_wait(options->committer); /* the changesets of what was sealed */
+    if (err) {
+        return err;
+    }
+    lethe_db_lock(options->db);
+    segment.pub_seq = lethe_db_seq(options->db) - 1;
+    lethe_db_unlock(options->db);
+    segment.previous = past->segment;
+    memcpy(segment.previous_chain, past->chain, sizeof segment.previous_chain);
+    segment.snapshot = past->snapshot;
+    lethe_vault_new_id(&epoch->segment);
+    err = lethe_segment_put(options->vault, options->db, &segment, past->tree_seq, past->vault_seq, &epoch->segment,
+                            epoch->hash, &bytes);
+    *pub_seq = segment.pub_seq;
+    lethe_segment_release(&segment);
+    if (!err) {
+        err = record_intent(options->db, epoch, *pub_seq, past->journal_bytes + bytes);
+    }
+    return err ? err : lethe_commit_wait(options->committer);
+}
+
+enum lethe_err lethe_epoch_publish(const struct lethe_publisher_options *options, struct lethe_epoch *epoch)
+{
+    struct past past = {0};
+    uint64_t pub_seq = 0;
+    enum lethe_err err = lethe_sealer_run(options->sealer, epoch->n);
+
+    if (!err) {
+        err = read_past(options, &past);
+    }
+    if (!err) {
+        err = put_segment(options, epoch, &past, &pub_seq);
+    }
+    if (!err) {
+        err = move_head(options->vault, &past, epoch);
+    }
+    if (!err) {
+        err = lethe_epoch_settle(options->db, epoch, pub_seq);
+    }
+    if (!err) {
+        err = lethe_epoch_sweep(options->db, options->contents, epoch->n);
+    }
+    if (!err) {
+        lethe_contents_progress(options->contents);
+        err = lethe_commit_wait(options->committer);
+    }
+    return err;
+}
+
+enum lethe_err lethe_publisher_check(struct lethe_vault *vault, struct lethe_db *db)
+{
+    struct lethe_publisher_options options = {.vault = vault, .db = db};
+    struct lethe_epoch pending = {0};
+    struct lethe_head head;
+    struct past past = {0};
+    int64_t pub_seq = 0;
+    enum lethe_err err = lethe_head_get(vault, &head, NULL);
+
+    if (!err) {
+        err = read_past(&options, &past);
+    }
+    if (err) {
+        return err;
+    }
+    if (is_past(&head, &past)) {
+        return LETHE_OK;
+    }
+    err = lethe_epoch_pending(db, &pending);
+    if (!err && pending.state == 1 && is_ours(&head, &pending)) {
+        lethe_db_lock(db);
+        err = lethe_db_get_int(db, "intent_seq", 0, &pub_seq);
+        lethe_db_unlock(db);
+        return err ? err : lethe_epoch_settle(db, &pending, (uint64_t)pub_seq);
+    }
+    if (err && err != LETHE_ERR_NOT_FOUND) {
+        return err;
+    }
+    if (head.epoch <= past.epoch) {
+        lethe_log(LETHE_LOG_ERROR,
+                  "the vault was rolled back or replaced: it shows epoch %llu, this device has seen epoch %llu;"
+                  " restore the newer vault, or run 'lethefs recover' to accept the loss",
+                  (unsigned long long)head.epoch, (unsigned long long)past.epoch);
+        return LETHE_ERR_INTEGRITY;
+    }
+    lethe_log(LETHE_LOG_ERROR,
+              "another device published to this vault (epoch %llu, this device knows %llu): run 'lethefs recover' on"
+              " this device to go on from there",
+              (unsigned long long)head.epoch, (unsigned long long)past.epoch);
+    return LETHE_ERR_CONFLICT;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* One epoch from its cut to the vault: the steps that fs/vault/publisher.c runs in its thread. */
+#ifndef LETHE_FS_VAULT_PUBLISH_H
+#define LETHE_FS_VAULT_PUBLISH_H
+
+#include "fs/vault/publisher.h"
+
+struct lethe_epoch {
+    uint64_t n;
+    int state;
+    uint64_t cut_seq;
+    int64_t time;
+    struct lethe_id segment; /* of the intent */
+    uint8_t hash[32];
+    struct lethe_snapshot *snapshot; /* dumped at the cut, or NULL; owned */
+};
+
+/* The epoch that is cut but not published. LETHE_ERR_NOT_FOUND. */
+enum lethe_err lethe_epoch_pending(struct lethe_db *db, struct lethe_epoch *epoch) LETHE_MUST_CHECK;
+/*
+ * Cuts the tree and commits. LETHE_ERR_NOT_FOUND when nothing has changed since the last cut (then there is no new
+ * epoch). force: with pictures that are open.
+ */
+enum lethe_err lethe_epoch_cut(const struct lethe_publisher_options *options, bool force, struct lethe_epoch *epoch)
+    LETHE_MUST_CHECK;
+/* Seals, puts, moves the head, settles. LETHE_ERR_CONFLICT: another device moved the head. */
+enum lethe_err lethe_epoch_publish(const struct lethe_publisher_options *options, struct lethe_epoch *epoch)
+    LETHE_MUST_CHECK;
+/* Marks the epoch published and forgets what nothing needs any more. */
+enum lethe_err lethe_epoch_settle(struct lethe_db *db, const struct lethe_epoch *epoch, uint64_t pub_seq)
+    LETHE_MUST_CHECK;
+/* Drops the contents that no epoch names since n was published. */
+enum lethe_err lethe_epoch_sweep(struct lethe_db *db, struct lethe_contents *contents, uint64_t n) LETHE_MUST_CHECK;
+void lethe_epoch_release(struct lethe_epoch *epoch);
+
+#endif

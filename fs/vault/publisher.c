@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/vault/publisher.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "fs/vault/publish.h"
+#include "lethe/log.h"
+
+#define DEFAULT_INTERVAL_MS 5000
+#define BACKOFF_MIN_MS 500
+#define BACKOFF_MAX_MS 30000
+
+struct lethe_publisher {
+    struct lethe_publisher_options options;
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t wake;  /* for the thread */
+    pthread_cond_t moved; /* for those who wait in sync */
+    bool stop;
+    bool pressed;
+    uint64_t asked;    /* syncs asked for */
+    uint64_t answered; /* the highest of them that is in the vault */
+    uint64_t failed;   /* the highest of them that the last error concerns */
+    struct lethe_publisher_status status;
+};
+
+static int64_t clock_ms(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static struct timespec after_ms(int64_t ms)
+{
+    int64_t at = clock_ms(CLOCK_MONOTONIC) + ms;
+
+    return (struct timespec){.tv_sec = at / 1000, .tv_nsec = at % 1000 * 1000000};
+}
+
+/* Whether a cut would find something: a changed tree, or files with a live view of their own. */
+static bool has_activity(struct lethe_db *db)
+{
+    sqlite3_stmt *statement;
+    int64_t from = 0;
+    bool row = false;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = lethe_db_get_int(db, LETHE_CONFIG_TREE_SEQ, 0, &from);
+    if (!err) {
+        err = lethe_db_statement(db,
+                                 "SELECT 1 WHERE EXISTS(SELECT 1 FROM changeset WHERE seq > ? AND tree IS NOT NULL)"
+                                 " OR EXISTS(SELECT 1 FROM working)",
+                                 &statement);
+    }
+    if (!err) {
+        sqlite3_bind_int64(statement, 1, from);
+        err = lethe_db_step(db, statement, &row);
+        sqlite3_reset(statement);
+    }
+    lethe_db_unlock(db);
+    return !err && row;
+}
+
+static bool many_bytes(const struct lethe_publisher *publisher)
+{
+    struct lethe_contents_usage usage;
+    uint64_t limit = publisher->options.cut_bytes;
+
+    lethe_contents_usage(publisher->options.contents, &usage);
+    return usage.dirty >= (limit ? limit : usage.limit / 4);
+}
+
+/* The tree's state is in the vault up to a cut that came after `asked` was read. */
+static enum lethe_err publish_once(struct lethe_publisher *publisher, bool force, bool *cut_made)
+{
+    struct lethe_epoch epoch;
+    enum lethe_err err = lethe_epoch_pending(publisher->options.db, &epoch);
+
+    *cut_made = false;
+    if (err == LETHE_ERR_NOT_FOUND) {
+        err = lethe_epoch_cut(&publisher->options, force, &epoch);
+        *cut_made = err == LETHE_OK || err == LETHE_ERR_NOT_FOUND;
+        if (err == LETHE_ERR_NOT_FOUND) {
+            return LETHE_OK; /* nothing to publish: the vault is up to date */
+        }
+    }
+    if (!err) {
+        err = lethe_epoch_publish(&publisher->options, &epoch);
+        if (!err) {
+            pthread_mutex_lock(&publisher->lock);
+            publisher->status.epoch = epoch.n;
+            publisher->status.epoch_time = epoch.time;
+            pthread_mutex_unlock(&publisher->lock);
+        }
+        lethe_epoch_release(&epoch);
+    }
+    return err;
+}
+
+static void note_result(struct lethe_publisher *publisher, enum lethe_err err)
+{
+    struct lethe_publisher_status *status = &publisher->status;
+
+    if (err && !status->last_error) {
+        status->error_since = clock_ms(CLOCK_REALTIME) * 1000000;
+        if (err != LETHE_ERR_CANCELLED && err != LETHE_ERR_CONFLICT) {
+            lethe_log(LETHE_LOG_WARN, "the vault cannot be brought up to date: %s; everything stays on this device"
+                      " and is tried again", lethe_err_str(err));
+        }
+    }
+    status->last_error = err;
+    if (err == LETHE_ERR_CONFLICT) {
+        status->stopped = true;
+    }
+}
+
+static void *thread_main(void *argument)
+{
+    struct lethe_publisher *publisher = argument;
+    unsigned interval = publisher->options.interval_ms ? publisher->options.interval_ms : DEFAULT_INTERVAL_MS;
+    int64_t last_cut = clock_ms(CLOCK_MONOTONIC);
+    unsigned backoff = 0;
+
+    pthread_mutex_lock(&publisher->lock);
+    while (!publisher->stop) {
+        struct timespec until = after_ms(backoff ? backoff : 1000);
+        uint64_t asked = publisher->asked;
+        bool pressed = publisher->pressed;
+        bool due, cut_made;
+        enum lethe_err err;
+
+        if (publisher->status.stopped || (asked == publisher->answered && !pressed) || backoff) {
+            /* A sync that was asked for while backing off is tried at once, once. */
+            if (publisher->status.stopped || backoff == 0 || asked == publisher->failed) {
+                pthread_cond_timedwait(&publisher->wake, &publisher->lock, &until);
+                if (publisher->stop) {
+                    break;
+                }
+            }
+            asked = publisher->asked;
+            pressed = publisher->pressed;
+        }
+        if (publisher->status.stopped) {
+            publisher->failed = asked;
+            pthread_cond_broadcast(&publisher->moved);
+            continue;
+        }
+        pthread_mutex_unlock(&publisher->lock);
+        due = asked != publisher->answered || pressed || backoff ||
+              (clock_ms(CLOCK_MONOTONIC) - last_cut >= interval && has_activity(publisher->options.db)) ||
+              many_bytes(publisher);
+        if (!due) {
+            pthread_mutex_lock(&publisher->lock);
+            continue;
+        }
+        pthread_mutex_lock(&publisher->lock);
+        publisher->pressed = false;
+        publisher->status.busy = true;
+        pthread_mutex_unlock(&publisher->lock);
+        err = publish_once(publisher, asked != publisher->answered || pressed, &cut_made);
+        pthread_mutex_lock(&publisher->lock);
+        publisher->status.busy = false;
+        note_result(publisher, err);
+        if (err) {
+            publisher->failed = asked;
+            backoff = backoff ? backoff * 2 : BACKOFF_MIN_MS;
+            backoff = backoff > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : backoff;
+        } else {
+            backoff = 0;
+            last_cut = clock_ms(CLOCK_MONOTONIC);
+            if (cut_made) { /* only a cut made after `asked` was read answers it */
+                publisher->answered = asked;
+            }
+        }
+        pthread_cond_broadcast(&publisher->moved);
+    }
+    pthread_mutex_unlock(&publisher->lock);
+    return NULL;
+}
+
+enum lethe_err lethe_publisher_new(const struct lethe_publisher_options *options, struct lethe_publisher **out)
+{
+    struct lethe_publisher *publisher = calloc(1, sizeof *publisher);
+    pthread_condattr_t monotonic;
+    int64_t epoch = 0;
+    enum lethe_err err;
+
+    *out = NULL;
+    if (!publisher) {
+        return LETHE_ERR_NOMEM;
+    }
+    publisher->options = *options;
+    lethe_db_lock(options->db);
+    err = lethe_db_get_int(options->db, LETHE_CONFIG_EPOCH, 0, &epoch);
+    lethe_db_unlock(options->db);
+    if (err) {
+        free(publisher);
+        return err;
+    }
+    publisher->status.epoch = (uint64_t)epoch;
+    pthread_mutex_init(&publisher->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&publisher->wake, &monotonic);
+    pthread_cond_init(&publisher->moved, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (pthread_create(&publisher->thread, NULL, thread_main, publisher)) {
+        pthread_cond_destroy(&publisher->wake);
+        pthread_cond_destroy(&publisher->moved);
+        pthread_mutex_destroy(&publisher->lock);
+        free(publisher);
+        return LETHE_ERR_NOMEM;
+    }
+    *out = publisher;
+    return LETHE_OK;
+}
+
+void lethe_publisher_free(struct lethe_publisher *publisher)
+{
+    if (!publisher) {
+        return;
+    }
+    pthread_mutex_lock(&publisher->lock);
+    publisher->stop = true;
+    pthread_cond_broadcast(&publisher->wake);
+    pthread_cond_broadcast(&publisher->moved);
+    pthread_mutex_unlock(&publisher->lock);
+    lethe_sealer_cancel(publisher->options.sealer, true);
+    pthread_join(publisher->thread, NULL);
+    pthread_cond_destroy(&publisher->wake);
+    pthread_cond_destroy(&publisher->moved);
+    pthread_mutex_destroy(&publisher->lock);
+    free(publisher);
+}
+
+enum lethe_err lethe_publisher_sync(struct lethe_publisher *publisher, unsigned timeout_ms)
+{
+    struct timespec until = after_ms(timeout_ms);
+    enum lethe_err err = LETHE_OK;
+    uint64_t mine;
+
+    pthread_mutex_lock(&publisher->lock);
+    mine = ++publisher->asked;
+    pthread_cond_broadcast(&publisher->wake);
+    while (publisher->answered < mine && !err) {
+        int timed = 0;
+
+        if (publisher->stop) {
+            err = LETHE_ERR_CANCELLED;
+        } else if (publisher->failed >= mine && publisher->status.last_error &&
+                   publisher->status.last_error != LETHE_ERR_UNREACHABLE) {
+            err = publisher->status.last_error;
+        } else if (timeout_ms) {
+            timed = pthread_cond_timedwait(&publisher->moved, &publisher->lock, &until);
+        } else {
+            pthread_cond_wait(&publisher->moved, &publisher->lock);
+        }
+        if (timed == ETIMEDOUT && publisher->answered < mine) {
+            err = publisher->status.last_error ? publisher->status.last_error : LETHE_ERR_UNREACHABLE;
+        }
+    }
+    pthread_mutex_unlock(&publisher->lock);
+    return err;
+}
+
+void lethe_publisher_press(struct lethe_publisher *publisher)
+{
+    pthread_mutex_lock(&publisher->lock);
+    publisher->pressed = true;
+    pthread_cond_broadcast(&publisher->wake);
+    pthread_mutex_unlock(&publisher->lock);
+}
+
+void lethe_publisher_status(struct lethe_publisher *publisher, struct lethe_publisher_status *out)
+{
+    struct lethe_sealer_progress progress;
+
+    lethe_sealer_progress(publisher->options.sealer, &progress);
+    pthread_mutex_lock(&publisher->lock);
+    *out = publisher->status;
+    pthread_mutex_unlock(&publisher->lock);
+    out->sealing_total = progress.total;
+    out->sealing_done = progress.done;
+    out->original_bytes = progress.bytes;
+    out->stored_bytes = progress.stored;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Epochs. One thread cuts the tree (every few seconds of activity, under pressure, or when asked to sync), has the
+ * frozen contents sealed, puts the journal segment, records the intent durably, and moves the head. The epoch under
+ * way is frozen; everything later waits for the next cut, so that steady writing cannot starve publication.
+ *
+ * States of an epoch's row: 0 cut -> 1 intent (segment put, head about to move) -> 2 published. After a crash, 0 is
+ * sealed and published again; 1 is settled by reading the head: ours, or done again.
+ * A head that somebody else moved stops publishing for good (until recover); nothing on the device is lost.
+ */
+#ifndef LETHE_FS_VAULT_PUBLISHER_H
+#define LETHE_FS_VAULT_PUBLISHER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fs/tree/tree.h"
+#include "fs/vault/journal.h"
+#include "fs/vault/sealer.h"
+
+struct lethe_publisher;
+
+struct lethe_publisher_options {
+    struct lethe_vault *vault;
+    struct lethe_db *db;
+    struct lethe_contents *contents;
+    struct lethe_committer *committer;
+    struct lethe_tree *tree;
+    struct lethe_sealer *sealer;
+    unsigned interval_ms; /* of activity between cuts; 0: 5000 */
+    uint64_t cut_bytes;   /* dirty bytes that bring the cut forward; 0: a quarter of the cache limit */
+};
+
+/* Names of the settings in the table config. */
+#define LETHE_CONFIG_EPOCH "epoch"          /* newest published epoch that this device saw */
+#define LETHE_CONFIG_CHAIN "chain"          /* its chain hash */
+#define LETHE_CONFIG_SEGMENT "segment"      /* its segment's id */
+#define LETHE_CONFIG_TREE_SEQ "tree_seq"    /* the last changeset of the tree in it */
+#define LETHE_CONFIG_VAULT_SEQ "vault_seq"  /* the last changeset of the vault's tables in it */
+#define LETHE_CONFIG_PAIR "pair"            /* the pair for new artifacts */
+#define LETHE_CONFIG_SNAP_EPOCH "snap_epoch" /* the newest snapshot */
+#define LETHE_CONFIG_SNAP_SEQ "snap_seq"
+#define LETHE_CONFIG_SNAP_ID "snap_id"
+#define LETHE_CONFIG_SNAP_BYTES "snap_bytes"       /* its size */
+#define LETHE_CONFIG_JOURNAL_BYTES "journal_bytes" /* segments since */
+
+/*
+ * Compares the vault's head with what this device saw: LETHE_ERR_INTEGRITY for an older or different history,
+ * LETHE_ERR_CONFLICT when another device published since, LETHE_ERR_UNREACHABLE. One log line says why. When the
+ * intent of this device turns out to have happened, its row is settled.
+ */
+enum lethe_err lethe_publisher_check(struct lethe_vault *vault, struct lethe_db *db) LETHE_MUST_CHECK;
+
+/* Starts the thread. Borrows everything. */
+enum lethe_err lethe_publisher_new(const struct lethe_publisher_options *options, struct lethe_publisher **out)
+    LETHE_MUST_CHECK;
+/* Stops it where it is; the device goes on from there at the next mount. */
+void lethe_publisher_free(struct lethe_publisher *publisher);
+
+/*
+ * Returns when everything done before the call is in the vault, or with the error that stops it. An unreachable
+ * backend is retried until timeout_ms have passed (0: for ever).
+ */
+enum lethe_err lethe_publisher_sync(struct lethe_publisher *publisher, unsigned timeout_ms) LETHE_MUST_CHECK;
+/* Asks for a cut soon: space is low. */
+void lethe_publisher_press(struct lethe_publisher *publisher);
+
+struct lethe_publisher_status {
+    uint64_t epoch;      /* newest published */
+    int64_t epoch_time;  /* nanoseconds since 1970 */
+    bool busy;           /* an epoch is under way */
+    uint64_t sealing_total, sealing_done;
+    uint64_t original_bytes, stored_bytes; /* sealed since mount, and what was put for it */
+    enum lethe_err last_error; /* of the last try; LETHE_OK when it went well */
+    int64_t error_since;       /* nanoseconds since 1970 */
+    bool stopped;              /* the head was moved by another device */
+};
+void lethe_publisher_status(struct lethe_publisher *publisher, struct lethe_publisher_status *out);
+
+#endif
