@@ -15,12 +15,8 @@
 #define MIXED (4u << 20) /* bytes that go through the model; what is beyond is stored */
 #define MATCH_BITS 16
 #define MATCH_MIN 5
-#ifndef RATE
-#define RATE 11
-#endif
-#ifndef LIMIT
-#define LIMIT 30
-#endif
+#define RATE 11  /* of the mixer: shift of input times error */
+#define LIMIT 30 /* bits after which a slot's estimate moves no slower */
 
 /* Slots: a bit's probability of 1 in 22 bits above a count of what it has seen in 10. */
 struct model {
