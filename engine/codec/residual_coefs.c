@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Quantised DCT coefficients given xhat: the stream around the bands.
+ *
+ *   u8      effort   0 fast, 1 strong
+ *   varint  rows     MCU rows of a band; at least 1, at most all; unless it is all, a band MUST hold 1024
+ * blocks varint  length   for each of the ceil(MCU rows / rows) bands bytes            the bands, in order;
+ * nothing follows
+ *
+ * The shape is not stored: the caller knows it. MCU rows here are the largest ceil(blocks_h / v) of any
+ * component; the band from MCU row m to n holds block rows m * v to n * v - 1 of each component, as far as
+ * they exist. A band is one range-coder stream (range.h) that MUST end where its length says; what it holds
+ * is defined by residual_coefs_band.c. Bands share nothing, so they are coded in any order on any number of
+ * threads.
+ */
+#include "lethe/residual.h"
+
+#include <stdlib.h>
+
+#include "engine/codec/residual_coefs.h"
+#include "lethe/mix.h"
+
+#define MIN_BLOCKS 1024u
+#define BAND_BLOCKS 12288u /* half a megapixel of 4:2:0 */
+
+struct shape {
+    uint32_t mcu_rows;
+    uint64_t row_blocks; /* blocks of all components in an MCU row */
+};
+
+static bool shape_of(const struct lethe_jpeg *jpeg, const uint8_t *const xhat[4], struct shape *shape)
+{
+    *shape = (struct shape){0};
+    if (jpeg->components < 1 || jpeg->components > 4) {
+        return false;
+    }
+    for (unsigned c = 0; c < jpeg->components; c++) {
+        const struct lethe_jpeg_component *k = &jpeg->component[c];
+        uint32_t rows;
+
+        if (k->v < 1 || k->v > 4 || k->blocks_w < 1 || k->blocks_h < 1 || k->blocks_w > 1u << 24 ||
+            k->blocks_h > 1u << 24 || !k->coefs || !xhat[c]) {
+            return false;
+        }
+        rows = (k->blocks_h + k->v - 1) / k->v;
+        shape->mcu_rows = rows > shape->mcu_rows ? rows : shape->mcu_rows;
+        shape->row_blocks += (uint64_t)k->v * k->blocks_w;
+    }
+    return true;
+}
+
+static uint32_t rows_of_band(const struct shape *shape)
+{
+    uint64_t rows = BAND_BLOCKS / shape->row_blocks;
+    uint64_t bands;
+
+    rows = rows ? rows : 1;
+    bands = (shape->mcu_rows + rows / 2) / rows;
+    bands = bands ? bands : 1;
+    rows = (shape->mcu_rows + bands - 1) / bands;
+    return rows * shape->row_blocks < MIN_BLOCKS ? shape->mcu_rows : (uint32_t)rows;
+}
+
+static void encode_band(void *context, size_t index)
+{
+    struct lethe_coefs_band *bands = context;
+
+    lethe_coefs_band_encode(&bands[index]);
+}
+
+static void decode_band(void *context, size_t index)
+{
+    struct lethe_coefs_band *bands = context;
+
+    lethe_coefs_band_decode(&bands[index]);
+}
+
+/* The bands of a picture, to be freed with free(). */
+static struct lethe_coefs_band *make_bands(const struct lethe_jpeg *jpeg, const uint8_t *const xhat[4],
+                                           const struct shape *shape, bool strong, uint32_t rows,
+                                           size_t *count)
+{
+    size_t n = ((size_t)shape->mcu_rows + rows - 1) / rows;
+    struct lethe_coefs_band *bands = calloc(n, sizeof *bands);
+
+    *count = n;
+    for (size_t i = 0; bands && i < n; i++) {
+        bands[i] = (struct lethe_coefs_band){.jpeg = jpeg, .xhat = xhat, .strong = strong};
+        for (unsigned c = 0; c < jpeg->components; c++) {
+            const struct lethe_jpeg_component *k = &jpeg->component[c];
+            uint64_t first = (uint64_t)i * rows * k->v, end = first + (uint64_t)rows * k->v;
+
+            bands[i].first[c] = first < k->blocks_h ? (uint32_t)first : k->blocks_h;
+            bands[i].end[c] = end < k->blocks_h ? (uint32_t)end : k->blocks_h;
+        }
+    }
+    return bands;
+}
+
+enum lethe_err lethe_residual_coefs_encode(const struct lethe_jpeg *jpeg, const uint8_t *const xhat[4],
+                                           enum lethe_effort effort, struct lethe_pool *pool,
+                                           struct lethe_buf *out)
+{
+    struct lethe_coefs_band *bands;
+    struct shape shape;
+    enum lethe_err err = LETHE_OK;
+    bool strong = effort == LETHE_EFFORT_STRONG;
+    uint32_t rows;
+    size_t count;
+
+    if (!shape_of(jpeg, xhat, &shape)) {
+        return LETHE_ERR_ARG;
+    }
+    lethe_mix_prepare();
+    rows = rows_of_band(&shape);
+    bands = make_bands(jpeg, xhat, &shape, strong, rows, &count);
+    if (!bands) {
+        return LETHE_ERR_NOMEM;
+    }
+    lethe_pool_run(pool, count, encode_band, bands);
+    lethe_buf_put_u8(out, strong);
+    lethe_buf_put_varint(out, rows);
+    for (size_t i = 0; i < count; i++) {
+        err = err ? err : bands[i].err;
+        lethe_buf_put_varint(out, bands[i].out.len);
+    }
+    for (size_t i = 0; i < count; i++) {
+        lethe_buf_put(out, bands[i].out.data, bands[i].out.len);
+        lethe_buf_release(&bands[i].out);
+    }
+    free(bands);
+    return err ? err : lethe_buf_status(out);
+}
+
+enum lethe_err lethe_residual_coefs_decode(const uint8_t *bytes, size_t len, const uint8_t *const xhat[4],
+                                           struct lethe_pool *pool, struct lethe_jpeg *jpeg)
+{
+    struct lethe_coefs_band *bands;
+    struct lethe_reader reader;
+    struct shape shape;
+    enum lethe_err err;
+    uint64_t rows;
+    uint8_t effort;
+    size_t count;
+
+    if (!shape_of(jpeg, xhat, &shape)) {
+        return LETHE_ERR_ARG;
+    }
+    lethe_reader_init(&reader, bytes, len);
+    effort = lethe_read_u8(&reader);
+    rows = lethe_read_varint(&reader);
+    if (reader.bad || effort > 1 || rows < 1 || rows > shape.mcu_rows ||
+        (rows < shape.mcu_rows && rows * shape.row_blocks < MIN_BLOCKS)) {
+        return LETHE_ERR_FORMAT;
+    }
+    lethe_mix_prepare();
+    bands = make_bands(jpeg, xhat, &shape, effort, (uint32_t)rows, &count);
+    if (!bands) {
+        return LETHE_ERR_NOMEM;
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint64_t n = lethe_read_varint(&reader);
+
+        bands[i].len = n > lethe_reader_left(&reader) ? 0 : (size_t)n;
+        reader.bad |= n > lethe_reader_left(&reader);
+    }
+    for (size_t i = 0; i < count; i++) {
+        bands[i].bytes = lethe_read_view(&reader, bands[i].len);
+    }
+    err = lethe_reader_status(&reader, true);
+    if (!err) {
+        lethe_pool_run(pool, count, decode_band, bands);
+    }
+    for (size_t i = 0; i < count; i++) {
+        err = err ? err : bands[i].err;
+    }
+    free(bands);
+    return err;
+}
