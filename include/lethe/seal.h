@@ -163,5 +163,8 @@ enum lethe_err lethe_vault_file_slot(const struct lethe_vault_file *file, size_t
 enum lethe_err lethe_vault_file_slot_find(const struct lethe_vault_file *file, const char *passphrase,
                                           size_t passphrase_len, const struct lethe_secret *device,
                                           struct lethe_id *slot) LETHE_MUST_CHECK;
+/* The engine has no clock: a slot that was added is dated by the caller (else 0). LETHE_ERR_NOT_FOUND. */
+enum lethe_err lethe_vault_file_slot_date(struct lethe_vault_file *file, const struct lethe_id *slot, int64_t created)
+    LETHE_MUST_CHECK;
 
 #endif
