@@ -192,6 +192,7 @@ enum lethe_err lethe_dir_open_file(struct lethe_dir *dir, int at, const char *na
         *fd = -1;
         return lethe_dir_error(dir, ELOOP, "open an object");
     }
+    atomic_store(&dir->away, false);
     return LETHE_OK;
 }
 
