@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tries again what was LETHE_ERR_UNREACHABLE: exponential back-off with full jitter (wait anything up to the
+ * bound, double the bound), as in Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog 2015,
+ * until the deadline.
+ *
+ * An answer that was lost is not a failure that happened. A put that is repeated and then meets
+ * LETHE_ERR_EXISTS, or a replace that meets LETHE_ERR_CONFLICT, reads back: the very bytes that were sent
+ * mean that it was ours. A list is repeated only while nothing was reported: a key is never reported twice.
+ * Threads: no state but the arguments.
+ */
+#include "backends/retry.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define FIRST_WAIT_MS 50
+#define LONGEST_WAIT_MS 8000
+
+struct retry_store {
+    struct lethe_store base;
+    struct lethe_store *inner;
+    unsigned deadline_ms;
+    struct lethe_retry_clock clock;
+};
+
+/* One call with its attempts. */
+struct attempts {
+    const struct retry_store *store;
+    uint64_t start;
+    uint64_t bound;
+    bool repeated;
+};
+
+static uint64_t system_now(void *context)
+{
+    struct timespec now;
+
+    (void)context;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void system_wait(void *context, uint64_t ms)
+{
+    struct timespec rest = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+
+    (void)context;
+    while (clock_nanosleep(CLOCK_MONOTONIC, 0, &rest, &rest) == EINTR) {
+    }
+}
+
+static uint64_t system_random(void *context)
+{
+    uint64_t value;
+
+    if (getrandom(&value, sizeof value, 0) != (ssize_t)sizeof value) {
+        return system_now(context);
+    }
+    return value;
+}
+
+static const struct lethe_retry_clock system_clock = {system_now, system_wait, system_random, NULL};
+
+static const struct retry_store *retry_of(struct lethe_store *store)
+{
+    return (const struct retry_store *)store;
+}
+
+static struct attempts begin(const struct retry_store *store)
+{
+    return (struct attempts){
+        .store = store, .start = store->clock.now_ms(store->clock.context), .bound = FIRST_WAIT_MS};
+}
+
+/* Whether to try again after err; waits before it says yes. */
+static bool again(struct attempts *attempts, enum lethe_err err)
+{
+    const struct lethe_retry_clock *clock = &attempts->store->clock;
+    uint64_t passed, left, wait;
+
+    if (err != LETHE_ERR_UNREACHABLE) {
+        return false;
+    }
+    passed = clock->now_ms(clock->context) - attempts->start;
+    if (passed >= attempts->store->deadline_ms) {
+        return false;
+    }
+    left = attempts->store->deadline_ms - passed;
+    wait = clock->random(clock->context) % (attempts->bound + 1);
+    clock->wait_ms(clock->context, wait < left ? wait : left);
+    attempts->bound = attempts->bound * 2 < LONGEST_WAIT_MS ? attempts->bound * 2 : LONGEST_WAIT_MS;
+    attempts->repeated = true;
+    return true;
+}
+
+static enum lethe_err retry_get(struct lethe_store *store, const char *key, uint64_t offset, uint64_t len,
+                                struct lethe_buf *out, struct lethe_store_version *version)
+{
+    struct attempts attempts = begin(retry_of(store));
+    size_t start = out->len;
+    enum lethe_err err;
+
+    do {
+        out->len = start;
+        err = lethe_store_get(attempts.store->inner, key, offset, len, out, version);
+    } while (again(&attempts, err));
+    return err;
+}
+
+/* Whether the object holds these bytes; then *version is its version. Fails as get does. */
+static enum lethe_err read_back(struct lethe_store *store, const char *key, const uint8_t *bytes, size_t len,
+                                bool *ours, struct lethe_store_version *version)
+{
+    struct lethe_buf found = {0};
+    enum lethe_err err = retry_get(store, key, 0, (uint64_t)len + 1, &found, version);
+
+    *ours = !err && found.len == len && (len == 0 || memcmp(found.data, bytes, len) == 0);
+    lethe_buf_release(&found);
+    return err;
+}
+
+static enum lethe_err retry_put(struct lethe_store *store, const char *key, const uint8_t *bytes, size_t len)
+{
+    struct attempts attempts = begin(retry_of(store));
+    bool ours;
+    enum lethe_err err;
+
+    do {
+        err = lethe_store_put(attempts.store->inner, key, bytes, len);
+    } while (again(&attempts, err));
+    if (err == LETHE_ERR_EXISTS && attempts.repeated) {
+        enum lethe_err read = read_back(store, key, bytes, len, &ours, NULL);
+
+        if (read == LETHE_ERR_UNREACHABLE) {
+            return read;
+        }
+        return ours ? LETHE_OK : LETHE_ERR_EXISTS;
+    }
+    return err;
+}
+
+static enum lethe_err retry_replace(struct lethe_store *store, const char *key, const uint8_t *bytes,
+                                    size_t len, const struct lethe_store_version *expected,
+                                    struct lethe_store_version *version)
+{
+    struct attempts attempts = begin(retry_of(store));
+    struct lethe_store_version found;
+    bool ours;
+    enum lethe_err err;
+
+    do {
+        err = lethe_store_replace(attempts.store->inner, key, bytes, len, expected, version);
+    } while (again(&attempts, err));
+    if (err == LETHE_ERR_CONFLICT && attempts.repeated) {
+        enum lethe_err read = read_back(store, key, bytes, len, &ours, &found);
+
+        if (read == LETHE_ERR_UNREACHABLE) {
+            return read;
+        }
+        if (ours) {
+            *version = found;
+            return LETHE_OK;
+        }
+    }
+    return err;
+}
+
+static enum lethe_err retry_remove(struct lethe_store *store, const char *key)
+{
+    struct attempts attempts = begin(retry_of(store));
+    enum lethe_err err;
+
+    do {
+        err = lethe_store_remove(attempts.store->inner, key);
+    } while (again(&attempts, err));
+    return err;
+}
+
+struct listing {
+    enum lethe_err (*each)(void *context, const char *key, const struct lethe_store_stat *stat);
+    void *context;
+    bool begun;
+};
+
+static enum lethe_err listed(void *context, const char *key, const struct lethe_store_stat *stat)
+{
+    struct listing *listing = context;
+
+    listing->begun = true;
+    return listing->each(listing->context, key, stat);
+}
+
+static enum lethe_err retry_list(struct lethe_store *store, const char *prefix,
+                                 enum lethe_err (*each)(void *context, const char *key,
+                                                        const struct lethe_store_stat *stat),
+                                 void *context)
+{
+    struct attempts attempts = begin(retry_of(store));
+    struct listing listing = {.each = each, .context = context};
+    enum lethe_err err;
+
+    do {
+        err = lethe_store_list(attempts.store->inner, prefix, listed, &listing);
+    } while (!listing.begun && again(&attempts, err));
+    return err;
+}
+
+static enum lethe_err retry_stat(struct lethe_store *store, const char *key, struct lethe_store_stat *out)
+{
+    struct attempts attempts = begin(retry_of(store));
+    enum lethe_err err;
+
+    do {
+        err = lethe_store_stat(attempts.store->inner, key, out);
+    } while (again(&attempts, err));
+    return err;
+}
+
+static void retry_close(struct lethe_store *store)
+{
+    struct retry_store *retry = (struct retry_store *)store;
+
+    lethe_store_close(retry->inner);
+    free(retry);
+}
+
+static const struct lethe_store_ops retry_ops = {
+    .get = retry_get,
+    .put = retry_put,
+    .replace = retry_replace,
+    .remove = retry_remove,
+    .list = retry_list,
+    .stat = retry_stat,
+    .close = retry_close,
+};
+
+enum lethe_err lethe_store_retry_new_with(struct lethe_store *inner, unsigned deadline_ms,
+                                          const struct lethe_retry_clock *clock, struct lethe_store **out)
+{
+    struct retry_store *store = calloc(1, sizeof *store);
+
+    *out = NULL;
+    if (!store) {
+        lethe_store_close(inner);
+        return LETHE_ERR_NOMEM;
+    }
+    store->base.ops = &retry_ops;
+    store->inner = inner;
+    store->deadline_ms = deadline_ms;
+    store->clock = *clock;
+    *out = &store->base;
+    return LETHE_OK;
+}
+
+enum lethe_err lethe_store_retry_new(struct lethe_store *inner, unsigned deadline_ms,
+                                     struct lethe_store **out)
+{
+    return lethe_store_retry_new_with(inner, deadline_ms, &system_clock, out);
+}
