@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/mount/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "fs/file.h"
+#include "lethe/log.h"
+
+#define VAULT_JSON "vault.json"
+#define VAULT_JSON_MAX (64u << 10)
+#define STORE_DEADLINE_MS 30000
+#define CACHE_DEFAULT (10ull << 30)
+#define CACHE_MIN (64ull << 20)
+#define CACHE_RESERVE (8ull << 20)
+
+enum lethe_err lethe_session_folder(const char *root, bool cache, const struct lethe_id *vault, char **out)
+{
+    const char *xdg = getenv(cache ? "XDG_CACHE_HOME" : "XDG_STATE_HOME");
+    const char *home = getenv("HOME");
+    char hex[33];
+    int done;
+
+    *out = NULL;
+    lethe_hex(vault->bytes, sizeof vault->bytes, hex);
+    if (root) {
+        done = asprintf(out, "%s/%s", root, hex);
+    } else if (xdg && xdg[0] == '/') {
+        done = asprintf(out, "%s/lethefs/%s", xdg, hex);
+    } else if (home && home[0] == '/') {
+        done = asprintf(out, "%s/%s/lethefs/%s", home, cache ? ".cache" : ".local/state", hex);
+    } else {
+        lethe_log(LETHE_LOG_ERROR, "no home folder: set HOME, or give --state-dir and --cache-dir");
+        return LETHE_ERR_ARG;
+    }
+    if (done < 0) {
+        *out = NULL;
+        return LETHE_ERR_NOMEM;
+    }
+    return LETHE_OK;
+}
+
+enum lethe_err lethe_session_vault_file(struct lethe_store *store, const char *location, struct lethe_vault_file **file,
+                                        uint8_t json_hash[32], struct lethe_store_version *version)
+{
+    struct lethe_buf json = {0};
+    enum lethe_err err = lethe_store_get(store, VAULT_JSON, 0, VAULT_JSON_MAX + 1, &json, version);
+
+    *file = NULL;
+    if (err == LETHE_ERR_NOT_FOUND) {
+        lethe_log(LETHE_LOG_ERROR, "%s holds no vault: make one with 'lethefs init', or check the path", location);
+        err = LETHE_ERR_UNREACHABLE;
+        goto out;
+    }
+    if (err) {
+        lethe_log(LETHE_LOG_ERROR, "%s cannot be read: %s", location, lethe_err_str(err));
+        goto out;
+    }
+    err = lethe_vault_file_parse(json.data, json.len, file);
+    if (err == LETHE_ERR_VERSION) {
+        lethe_log(LETHE_LOG_ERROR, "%s was written by a newer lethefs: install that version", location);
+    } else if (err) {
+        lethe_log(LETHE_LOG_ERROR, "vault.json of %s is damaged: restore it from a copy of the vault", location);
+        err = LETHE_ERR_INTEGRITY;
+    }
+    if (!err) {
+        lethe_hash(json.data, json.len, json_hash);
+    }
+out:
+    lethe_buf_release(&json);
+    return err;
+}
+
+enum lethe_err lethe_session_lock(const char *state_dir, int *fd)
+{
+    char path[4096];
+
+    *fd = -1;
+    if (snprintf(path, sizeof path, "%s/lock", state_dir) >= (int)sizeof path) {
+        return LETHE_ERR_ARG;
+    }
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (*fd < 0) {
+        lethe_log(LETHE_LOG_ERROR, "%s cannot be opened: %s", path, strerror(errno));
+        return lethe_err_from_errno(errno);
+    }
+    if (flock(*fd, LOCK_EX | LOCK_NB)) {
+        close(*fd);
+        *fd = -1;
+        lethe_log(LETHE_LOG_ERROR, "the vault is in use on this device: unmount it first, or use the existing mount");
+        return LETHE_ERR_BUSY;
+    }
+    return LETHE_OK;
+}
+
+enum lethe_err lethe_session_device_root(const struct lethe_secret *master, const struct lethe_id *vault,
+                                         struct lethe_secret **out)
+{
+    return lethe_secret_derive(master, "lethefs device", vault->bytes, sizeof vault->bytes, out);
+}
+
+enum lethe_err lethe_session_device_secret(const char *state_dir, struct lethe_secret **out)
+{
+    struct lethe_buf bytes = {0};
+    char path[4096];
+    enum lethe_err err;
+
+    *out = NULL;
+    snprintf(path, sizeof path, "%s/device-secret", state_dir);
+    err = lethe_file_read(path, LETHE_KEY_BYTES, &bytes);
+    if (err == LETHE_ERR_NOT_FOUND) {
+        lethe_log(LETHE_LOG_ERROR, "this device does not know the vault: run 'lethefs recover' with the recovery phrase");
+        err = LETHE_ERR_KEY;
+    } else if (!err && bytes.len != LETHE_KEY_BYTES) {
+        lethe_log(LETHE_LOG_ERROR, "the device secret in %s is damaged: run 'lethefs recover'", state_dir);
+        err = LETHE_ERR_KEY;
+    }
+    if (!err) {
+        err = lethe_secret_new(bytes.data, out);
+    }
+    if (bytes.data) {
+        explicit_bzero(bytes.data, bytes.cap);
+    }
+    lethe_buf_release(&bytes);
+    return err;
+}
+
+/* vault.json must be the one that the head names, or a newer one whose writer was cut off before the head. */
+static enum lethe_err check_vault_file(struct lethe_vault *vault)
+{
+    struct lethe_head head;
+    enum lethe_err err = lethe_head_get(vault, &head, NULL);
+
+    if (err) {
+        return err;
+    }
+    if (memcmp(head.json_hash, lethe_vault_json_hash(vault), sizeof head.json_hash) != 0 &&
+        lethe_vault_generation(vault) <= head.generation) {
+        lethe_log(LETHE_LOG_ERROR, "vault.json is not the one that the vault's head names: it was rolled back or"
+                  " replaced; restore the newer one");
+        return LETHE_ERR_INTEGRITY;
+    }
+    return LETHE_OK;
+}
+
+/* Store, vault.json, device secret, master key: everything up to an opened vault. */
+static enum lethe_err open_vault(struct lethe_session *session, const struct lethe_session_options *options)
+{
+    struct lethe_store *store = NULL;
+    struct lethe_vault_file *file = NULL;
+    struct lethe_secret *device = NULL, *master = NULL;
+    struct lethe_id id;
+    uint8_t hash[32];
+    char pairs[4096];
+    enum lethe_err err = lethe_store_open(options->location, false, &store);
+
+    if (err) {
+        lethe_log(LETHE_LOG_ERROR, "%s cannot be opened: %s", options->location,
+                  err == LETHE_ERR_NOT_FOUND ? "there is no such folder" : lethe_err_str(err));
+        err = err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_UNREACHABLE : err;
+        goto out;
+    }
+    err = lethe_session_vault_file(store, options->location, &file, hash, NULL);
+    if (err) {
+        goto out;
+    }
+    id = lethe_vault_file_settings(file)->id;
+    err = lethe_session_folder(options->state_root, false, &id, &session->state_dir);
+    if (!err) {
+        err = lethe_session_folder(options->cache_root, true, &id, &session->cache_dir);
+    }
+    if (!err) {
+        err = lethe_session_device_secret(session->state_dir, &device);
+    }
+    if (!err && options->at == INT64_MAX) {
+        err = lethe_session_lock(session->state_dir, &session->lock_fd);
+    }
+    if (err) {
+        goto out;
+    }
+    err = lethe_vault_file_unlock(file, options->passphrase, options->passphrase_len, device, &master);
+    if (err == LETHE_ERR_KEY) {
+        lethe_log(LETHE_LOG_ERROR, "wrong passphrase for %s (or this device's secret is of another vault)",
+                  options->location);
+    } else if (err == LETHE_ERR_INTEGRITY) {
+        lethe_log(LETHE_LOG_ERROR, "vault.json of %s was changed by somebody without the key: restore it from a copy",
+                  options->location);
+    }
+    if (!err) {
+        err = lethe_session_device_root(master, &id, &session->device_root);
+    }
+    if (!err) {
+        struct lethe_store *inner = store;
+
+        store = NULL;
+        err = lethe_store_retry_new(inner, STORE_DEADLINE_MS, &store);
+    }
+    if (err) {
+        goto out;
+    }
+    snprintf(pairs, sizeof pairs, "%s/pairs", session->state_dir);
+    err = lethe_vault_new(store, file, hash, master, device, pairs, &session->vault);
+    store = NULL;
+    file = NULL;
+    master = NULL;
+    device = NULL;
+    if (!err) {
+        err = check_vault_file(session->vault);
+    }
+out:
+    lethe_store_close(store);
+    lethe_vault_file_free(file);
+    lethe_secret_free(master);
+    lethe_secret_free(device);
+    return err;
+}
+
+static uint64_t cache_size(const struct lethe_session_options *options, const char *folder)
+{
+    struct statvfs disk;
+    uint64_t size = options->cache_size;
+
+    if (size == 0) {
+        size = CACHE_DEFAULT;
+        if (!statvfs(folder, &disk) && (uint64_t)disk.f_blocks * disk.f_frsize / 10 < size) {
+            size = (uint64_t)disk.f_blocks * disk.f_frsize / 10;
+        }
+    }
+    return size < CACHE_MIN ? CACHE_MIN : size;
+}
+
+/* The database of a past epoch, replayed into a scratch folder. */
+static enum lethe_err open_past(struct lethe_session *session, int64_t at)
+{
+    struct lethe_segment last = {0};
+    struct lethe_head head;
+    char path[4096];
+    enum lethe_err err;
+
+    if (asprintf(&session->scratch_dir, "%s/at-XXXXXX", session->state_dir) < 0) {
+        session->scratch_dir = NULL;
+        return LETHE_ERR_NOMEM;
+    }
+    if (!mkdtemp(session->scratch_dir)) {
+        err = lethe_err_from_errno(errno);
+        free(session->scratch_dir);
+        session->scratch_dir = NULL;
+        return err;
+    }
+    snprintf(path, sizeof path, "%s/meta", session->scratch_dir);
+    err = lethe_db_open(path, session->device_root, true, &session->db);
+    if (!err) {
+        err = lethe_head_get(session->vault, &head, NULL);
+    }
+    if (!err) {
+        err = lethe_journal_replay(session->vault, session->db, &head, at, &last);
+    }
+    if (err == LETHE_ERR_NOT_FOUND) {
+        lethe_log(LETHE_LOG_ERROR, "the vault keeps no epoch as old as that: give a later --at");
+        err = LETHE_ERR_ARG;
+    }
+    if (!err) {
+        lethe_db_lock(session->db);
+        err = lethe_db_commit(session->db);
+        lethe_db_unlock(session->db);
+    }
+    lethe_segment_release(&last);
+    return err;
+}
+
+static enum lethe_err open_present(struct lethe_session *session)
+{
+    char path[4096];
+    enum lethe_err err;
+
+    snprintf(path, sizeof path, "%s/meta", session->state_dir);
+    err = lethe_db_open(path, session->device_root, false, &session->db);
+    if (err) {
+        lethe_log(LETHE_LOG_ERROR, "the database in %s cannot be opened: %s; 'lethefs recover' makes a new one from the"
+                  " vault", session->state_dir, lethe_err_str(err));
+        return err;
+    }
+    err = lethe_publisher_check(session->vault, session->db);
+    if (err == LETHE_ERR_UNREACHABLE) {
+        lethe_log(LETHE_LOG_WARN, "the vault does not answer: going on with what is on this device");
+        err = LETHE_OK;
+    }
+    return err;
+}
+
+static enum lethe_err hydrate(void *context, const struct lethe_absent *absent)
+{
+    struct lethe_session *session = context;
+
+    return lethe_restorer_hydrate(session->restorer, absent);
+}
+
+static enum lethe_err prepare(void *context)
+{
+    struct lethe_session *session = context;
+
+    return lethe_tree_prepare(session->tree);
+}
+
+static void press(void *context)
+{
+    struct lethe_session *session = context;
+
+    if (session->publisher) {
+        lethe_publisher_press(session->publisher);
+    }
+}
+
+static enum lethe_err open_sealer(struct lethe_session *session, const struct lethe_session_options *options)
+{
+    struct lethe_sealer_options sealer = {
+        .vault = session->vault,
+        .db = session->db,
+        .contents = session->contents,
+        .committer = session->committer,
+        .restorer = session->restorer,
+        .pool = session->pool,
+        .strength = lethe_vault_settings(session->vault)->strength,
+        .effort = options->effort,
+    };
+    struct lethe_buf id = {0};
+    struct lethe_id pair;
+    enum lethe_err err;
+
+    lethe_db_lock(session->db);
+    err = lethe_db_get_blob(session->db, LETHE_CONFIG_PAIR, &id);
+    lethe_db_unlock(session->db);
+    if (!err && id.len == sizeof pair) {
+        memcpy(&pair, id.data, sizeof pair);
+        err = lethe_vault_pair(session->vault, &pair, &sealer.pair);
+    }
+    lethe_buf_release(&id);
+    return err ? err : lethe_sealer_new(&sealer, &session->sealer);
+}
+
+/* Everything above the database. */
+static enum lethe_err open_device(struct lethe_session *session, const struct lethe_session_options *options)
+{
+    bool past = options->at != INT64_MAX;
+    struct lethe_contents_options contents = {
+        .state_dir = past ? session->scratch_dir : session->state_dir,
+        .cache_dir = past ? session->scratch_dir : session->cache_dir,
+        .reserve = CACHE_RESERVE,
+    };
+    struct lethe_tree_options tree = {.hydrate = hydrate, .context = session, .update_atime = !past};
+    char scratch_cache[4096];
+    enum lethe_err err;
+
+    if (past) {
+        snprintf(scratch_cache, sizeof scratch_cache, "%s/cache", session->scratch_dir);
+        contents.cache_dir = scratch_cache;
+    }
+    err = lethe_file_make_folders(contents.cache_dir, 0700);
+    if (err) {
+        lethe_log(LETHE_LOG_ERROR, "the cache folder %s cannot be made: %s", contents.cache_dir, lethe_err_str(err));
+        return err;
+    }
+    contents.limit = cache_size(options, contents.cache_dir);
+    err = lethe_contents_open(session->db, session->device_root, &contents, &session->contents);
+    if (!err) {
+        err = lethe_committer_new(session->db, session->contents, &session->committer);
+    }
+    if (!err) {
+        err = lethe_pool_new(0, &session->pool);
+    }
+    if (!err) {
+        err = lethe_restorer_new(session->vault, session->db, session->contents, session->committer, session->pool,
+                                 &session->restorer);
+    }
+    if (!err) {
+        tree.db = session->db;
+        tree.contents = session->contents;
+        tree.committer = session->committer;
+        err = lethe_tree_open(&tree, &options->owner, &session->tree);
+    }
+    if (!err) {
+        struct lethe_commit_hooks hooks = {.prepare = prepare, .context = session};
+
+        lethe_committer_set_hooks(session->committer, &hooks);
+        err = lethe_commit_wait(session->committer);
+    }
+    return err;
+}
+
+static enum lethe_err open_publisher(struct lethe_session *session, const struct lethe_session_options *options)
+{
+    struct lethe_publisher_options publisher = {
+        .vault = session->vault,
+        .db = session->db,
+        .contents = session->contents,
+        .committer = session->committer,
+        .tree = session->tree,
+        .interval_ms = options->epoch_ms,
+    };
+    int64_t epoch = 0;
+    sqlite3_stmt *statement;
+    bool row = false;
+    enum lethe_err err = open_sealer(session, options);
+
+    if (err) {
+        return err;
+    }
+    /* The next cut is after the newest epoch that was cut, published or not. */
+    lethe_db_lock(session->db);
+    err = lethe_db_get_int(session->db, LETHE_CONFIG_EPOCH, 0, &epoch);
+    err = err ? err : lethe_db_statement(session->db, "SELECT max(n) FROM epoch", &statement);
+    err = err ? err : lethe_db_step(session->db, statement, &row);
+    if (!err && row) {
+        if (sqlite3_column_int64(statement, 0) > epoch) {
+            epoch = sqlite3_column_int64(statement, 0);
+        }
+        sqlite3_reset(statement);
+    }
+    lethe_db_unlock(session->db);
+    if (err) {
+        return err;
+    }
+    lethe_contents_set_next_epoch(session->contents, (uint64_t)epoch + 1);
+    publisher.sealer = session->sealer;
+    err = lethe_publisher_new(&publisher, &session->publisher);
+    if (!err) {
+        lethe_contents_set_pressure(session->contents, press, session);
+    }
+    return err;
+}
+
+enum lethe_err lethe_session_open(const struct lethe_session_options *options, struct lethe_session **out)
+{
+    struct lethe_session *session = calloc(1, sizeof *session);
+    enum lethe_err err;
+
+    *out = NULL;
+    if (!session) {
+        return LETHE_ERR_NOMEM;
+    }
+    session->lock_fd = -1;
+    err = lethe_seal_start();
+    if (!err) {
+        err = open_vault(session, options);
+    }
+    if (!err) {
+        err = options->at == INT64_MAX ? open_present(session) : open_past(session, options->at);
+    }
+    if (!err) {
+        err = open_device(session, options);
+    }
+    if (!err && options->publish && options->at == INT64_MAX) {
+        err = open_publisher(session, options);
+    }
+    if (err) {
+        (void)lethe_session_close(session);
+        return err;
+    }
+    *out = session;
+    return LETHE_OK;
+}
+
+static int remove_entry(const char *path, const struct stat *stat, int type, struct FTW *where)
+{
+    (void)stat;
+    (void)type;
+    (void)where;
+    return remove(path);
+}
+
+enum lethe_err lethe_session_close(struct lethe_session *session)
+{
+    enum lethe_err err = LETHE_OK;
+
+    if (!session) {
+        return LETHE_OK;
+    }
+    if (session->contents) {
+        lethe_contents_set_pressure(session->contents, NULL, NULL);
+    }
+    lethe_publisher_free(session->publisher);
+    if (session->committer) {
+        err = lethe_committer_close(session->committer);
+    }
+    lethe_sealer_free(session->sealer);
+    if (session->tree) {
+        lethe_tree_close(session->tree);
+    }
+    lethe_restorer_free(session->restorer);
+    if (session->contents) {
+        lethe_contents_close(session->contents);
+    }
+    lethe_pool_free(session->pool);
+    lethe_db_close(session->db);
+    lethe_vault_free(session->vault);
+    lethe_secret_free(session->device_root);
+    if (session->scratch_dir) {
+        nftw(session->scratch_dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        free(session->scratch_dir);
+    }
+    if (session->lock_fd >= 0) {
+        close(session->lock_fd);
+    }
+    free(session->state_dir);
+    free(session->cache_dir);
+    free(session);
+    return err;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A session: one vault opened on this device, with everything that works on it. The mount runs in one; the commands
+ * that need the keys or the tree (check, gc, passwd, recover, ...) open one for themselves when no mount holds it.
+ * Closing commits what is open and stops all threads.
+ */
+#ifndef LETHE_FS_MOUNT_SESSION_H
+#define LETHE_FS_MOUNT_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fs/tree/tree.h"
+#include "fs/vault/publisher.h"
+#include "fs/vault/restore.h"
+#include "fs/vault/sealer.h"
+#include "fs/vault/vault.h"
+
+struct lethe_session_options {
+    const char *location;     /* of the vault */
+    const char *state_root;   /* NULL: $XDG_STATE_HOME/lethefs, or ~/.local/state/lethefs */
+    const char *cache_root;   /* NULL: $XDG_CACHE_HOME/lethefs, or ~/.cache/lethefs */
+    const char *passphrase;   /* borrowed during open only */
+    size_t passphrase_len;
+    uint64_t cache_size;      /* bytes; 0: 10 GiB, or a tenth of the disk when that is less */
+    enum lethe_effort effort;
+    unsigned epoch_ms;        /* 0: the default */
+    bool publish;             /* start the publisher (a mount for writing) */
+    int64_t at;               /* a past moment, nanoseconds since 1970: read-only; INT64_MAX: the present */
+    struct lethe_owner owner; /* of a new root directory */
+};
+
+struct lethe_session {
+    char *state_dir; /* of this vault on this device */
+    char *cache_dir;
+    char *scratch_dir; /* of a session in the past, removed at the end; else NULL */
+    int lock_fd;       /* flock on state_dir/lock */
+    struct lethe_vault *vault;
+    struct lethe_secret *device_root; /* subkey of the master key for database and blocks */
+    struct lethe_db *db;
+    struct lethe_contents *contents;
+    struct lethe_committer *committer;
+    struct lethe_pool *pool;
+    struct lethe_restorer *restorer;
+    struct lethe_sealer *sealer;
+    struct lethe_tree *tree;
+    struct lethe_publisher *publisher; /* NULL when not publishing */
+};
+
+/*
+ * Opens all of it. Errors have been logged in one line that names the remedy: LETHE_ERR_UNREACHABLE (no such vault, or
+ * it does not answer), LETHE_ERR_KEY (passphrase, or no device secret here), LETHE_ERR_INTEGRITY, LETHE_ERR_CONFLICT
+ * and LETHE_ERR_BUSY (locked by a mount), ...
+ */
+enum lethe_err lethe_session_open(const struct lethe_session_options *options, struct lethe_session **out)
+    LETHE_MUST_CHECK;
+/* Commits and frees; the result of the last commit. NULL is fine. */
+enum lethe_err lethe_session_close(struct lethe_session *session);
+
+/* --- pieces that init and recover share (fs/mount/setup.c) --- */
+
+/* state_root or cache_root with its default, joined with the vault's id; *out is freed by the caller. */
+enum lethe_err lethe_session_folder(const char *root, bool cache, const struct lethe_id *vault, char **out)
+    LETHE_MUST_CHECK;
+/* Gets and parses vault.json. LETHE_ERR_UNREACHABLE when there is none; logged. */
+enum lethe_err lethe_session_vault_file(struct lethe_store *store, const char *location, struct lethe_vault_file **file,
+                                        uint8_t json_hash[32], struct lethe_store_version *version) LETHE_MUST_CHECK;
+/* flock on state_dir/lock; LETHE_ERR_BUSY. */
+enum lethe_err lethe_session_lock(const char *state_dir, int *fd) LETHE_MUST_CHECK;
+enum lethe_err lethe_session_device_root(const struct lethe_secret *master, const struct lethe_id *vault,
+                                         struct lethe_secret **out) LETHE_MUST_CHECK;
+/* state_dir/device-secret. */
+enum lethe_err lethe_session_device_secret(const char *state_dir, struct lethe_secret **out) LETHE_MUST_CHECK;
+
+#endif

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/mount/setup.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/file.h"
+#include "fs/mount/session.h"
+#include "lethe/log.h"
+
+#define VAULT_JSON "vault.json"
+
+static int64_t now_seconds(void)
+{
+    return (int64_t)time(NULL);
+}
+
+static enum lethe_err save_device_secret(const char *state_dir, const struct lethe_secret *device)
+{
+    char path[4096];
+    enum lethe_err err = lethe_file_make_folders(state_dir, 0700);
+
+    if (!err) {
+        snprintf(path, sizeof path, "%s/device-secret", state_dir);
+        err = lethe_file_write_durably(path, lethe_secret_bytes(device), LETHE_KEY_BYTES, 0400);
+    }
+    if (err) {
+        lethe_log(LETHE_LOG_ERROR, "the state folder %s cannot be written: %s", state_dir, lethe_err_str(err));
+    }
+    return err;
+}
+
+/* The settings of a database that has seen this head. */
+static enum lethe_err settle_config(struct lethe_db *db, const struct lethe_head *head,
+                                    const struct lethe_segment *last)
+{
+    uint64_t next = (last->cut_seq > last->pub_seq ? last->cut_seq : last->pub_seq) + 1;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = lethe_db_set_int(db, LETHE_CONFIG_EPOCH, (int64_t)head->epoch);
+    err = err ? err : lethe_db_set_blob(db, LETHE_CONFIG_CHAIN, head->chain, sizeof head->chain);
+    err = err ? err : lethe_db_set_blob(db, LETHE_CONFIG_SEGMENT, &head->segment, sizeof head->segment);
+    err = err ? err : lethe_db_set_blob(db, LETHE_CONFIG_PAIR, &head->pair, sizeof head->pair);
+    err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_TREE_SEQ, (int64_t)last->cut_seq);
+    err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_VAULT_SEQ, (int64_t)last->pub_seq);
+    err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_SNAP_EPOCH, (int64_t)last->snapshot.epoch);
+    err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_SNAP_SEQ, (int64_t)last->snapshot.seq);
+    err = err ? err : lethe_db_set_blob(db, LETHE_CONFIG_SNAP_ID, &last->snapshot.id, sizeof last->snapshot.id);
+    err = err ? err : lethe_db_set_seq(db, next);
+    err = err ? err : lethe_db_commit(db);
+    lethe_db_unlock(db);
+    return err;
+}
+
+static enum lethe_err make_database(struct lethe_vault *vault, const char *state_dir, const struct lethe_head *head,
+                                    bool replay)
+{
+    const struct lethe_id *id = &lethe_vault_settings(vault)->id;
+    struct lethe_segment last = {0};
+    struct lethe_secret *root = NULL;
+    struct lethe_db *db = NULL;
+    char path[4096];
+    enum lethe_err err = lethe_session_device_root(lethe_vault_master(vault), id, &root);
+
+    if (!err) {
+        snprintf(path, sizeof path, "%s/meta", state_dir);
+        err = lethe_db_open(path, root, true, &db);
+    }
+    if (!err && replay) {
+        err = lethe_journal_replay(vault, db, head, INT64_MAX, &last);
+    }
+    if (!err) {
+        err = settle_config(db, head, &last);
+    }
+    lethe_segment_release(&last);
+    lethe_db_close(db);
+    lethe_secret_free(root);
+    return err;
+}
+
+/* Refuses a folder that is a vault, or the remains of one. */
+static enum lethe_err refuse_taken(struct lethe_store *store, const char *location)
+{
+    static const char *const keys[] = {VAULT_JSON, "head"};
+
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        struct lethe_store_stat stat;
+        enum lethe_err err = lethe_store_stat(store, keys[i], &stat);
+
+        if (!err) {
+            lethe_log(LETHE_LOG_ERROR, "%s already holds a vault: choose another place, or mount it", location);
+            return LETHE_ERR_EXISTS;
+        }
+        if (err != LETHE_ERR_NOT_FOUND) {
+            lethe_log(LETHE_LOG_ERROR, "%s cannot be read: %s", location, lethe_err_str(err));
+            return err;
+        }
+    }
+    return LETHE_OK;
+}
+
+/* Everything that stands in the vault before vault.json makes it one. */
+static enum lethe_err furnish(struct lethe_vault *vault, const struct lethe_init_options *options,
+                              struct lethe_head *head)
+{
+    const struct lethe_store_version none = {""};
+    struct lethe_store_version version;
+    const uint8_t *pair = options->pair;
+    size_t len = options->pair_len;
+    enum lethe_err err;
+
+    if (!pair) {
+        const struct lethe_pair *shipped = lethe_pair_shipped(0);
+
+        if (!shipped) {
+            return LETHE_ERR_NOT_FOUND;
+        }
+        pair = lethe_pair_bytes(shipped, &len);
+    }
+    err = lethe_vault_pair_add(vault, pair, len, &head->pair);
+    if (err) {
+        return err;
+    }
+    lethe_journal_chain_start(&lethe_vault_settings(vault)->id, head->chain);
+    head->generation = lethe_vault_generation(vault);
+    memcpy(head->json_hash, lethe_vault_json_hash(vault), sizeof head->json_hash);
+    head->time = now_seconds() * 1000000000;
+    return lethe_head_move(vault, head, &none, &version);
+}
+
+enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
+                                enum lethe_err (*keep)(void *context, const char *phrase), void *context)
+{
+    const struct lethe_random *random = lethe_random_system();
+    const struct lethe_store_version none = {""};
+    struct lethe_vault_settings settings = {
+        .fidelity = options->fidelity,
+        .strength = options->strength,
+        .pairs_in_vault = options->pairs_in_vault,
+        .created = now_seconds(),
+    };
+    struct lethe_store_version version;
+    struct lethe_store *store = NULL;
+    struct lethe_secret *device = NULL, *master = NULL;
+    struct lethe_vault_file *file = NULL;
+    struct lethe_vault *vault = NULL;
+    struct lethe_head head = {0};
+    struct lethe_buf json = {0};
+    char phrase[LETHE_PHRASE_MAX];
+    char pairs[4096];
+    char *state_dir = NULL;
+    uint8_t hash[32];
+    enum lethe_err err = lethe_seal_start();
+
+    err = err ? err : lethe_store_open(options->location, true, &store);
+    if (err) {
+        lethe_log(LETHE_LOG_ERROR, "%s cannot be made: %s", options->location, lethe_err_str(err));
+        goto out;
+    }
+    err = refuse_taken(store, options->location);
+    if (err) {
+        goto out;
+    }
+    lethe_vault_new_id(&settings.id);
+    err = lethe_secret_random(random, &device);
+    err = err ? err
+              : lethe_vault_file_new(&settings, &options->cost, options->passphrase, options->passphrase_len, device,
+                                     random, &file, &master);
+    err = err ? err : lethe_vault_file_write(file, master, &json);
+    err = err ? err : lethe_session_folder(options->state_root, false, &settings.id, &state_dir);
+    err = err ? err : save_device_secret(state_dir, device);
+    if (err) {
+        goto out;
+    }
+    lethe_phrase_write(device, phrase);
+    err = keep(context, phrase);
+    if (err) {
+        goto out;
+    }
+    lethe_hash(json.data, json.len, hash);
+    snprintf(pairs, sizeof pairs, "%s/pairs", state_dir);
+    err = lethe_vault_new(store, file, hash, master, device, pairs, &vault);
+    store = NULL;
+    file = NULL;
+    master = NULL;
+    device = NULL;
+    err = err ? err : furnish(vault, options, &head);
+    err = err ? err : make_database(vault, state_dir, &head, false);
+    err = err ? err
+              : lethe_store_replace(lethe_vault_store(vault), VAULT_JSON, json.data, json.len, &none, &version);
+    if (err) {
+        lethe_log(LETHE_LOG_ERROR, "the vault in %s could not be made: %s", options->location, lethe_err_str(err));
+    }
+out:
+    explicit_bzero(phrase, sizeof phrase);
+    lethe_vault_free(vault);
+    lethe_store_close(store);
+    lethe_vault_file_free(file);
+    lethe_secret_free(master);
+    lethe_secret_free(device);
+    lethe_buf_release(&json);
+    free(state_dir);
+    return err;
+}
+
+/* Moves a state folder that is in the way to a name that tells when. */
+static enum lethe_err set_state_aside(const char *state_dir, char **aside)
+{
+    struct stat stat_buf;
+    int lock = -1;
+    enum lethe_err err;
+
+    if (stat(state_dir, &stat_buf) && errno == ENOENT) {
+        return LETHE_OK;
+    }
+    err = lethe_session_lock(state_dir, &lock);
+    if (err) {
+        return err;
+    }
+    if (asprintf(aside, "%s.before-%lld", state_dir, (long long)now_seconds()) < 0) {
+        *aside = NULL;
+        err = LETHE_ERR_NOMEM;
+    } else if (rename(state_dir, *aside)) {
+        err = lethe_err_from_errno(errno);
+        free(*aside);
+        *aside = NULL;
+    }
+    close(lock);
+    return err;
+}
+
+enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, char **set_aside)
+{
+    struct lethe_store *store = NULL;
+    struct lethe_vault_file *file = NULL;
+    struct lethe_secret *master = NULL, *device = NULL;
+    struct lethe_vault *vault = NULL;
+    const struct lethe_pair *pair;
+    struct lethe_head head;
+    char pairs[4096];
+    char *state_dir = NULL;
+    uint8_t hash[32];
+    enum lethe_err err = lethe_seal_start();
+
+    *set_aside = NULL;
+    err = err ? err : lethe_store_open(options->location, false, &store);
+    if (err) {
+        lethe_log(LETHE_LOG_ERROR, "%s cannot be opened: %s", options->location, lethe_err_str(err));
+        err = err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_UNREACHABLE : err;
+        goto out;
+    }
+    err = lethe_session_vault_file(store, options->location, &file, hash, NULL);
+    if (err) {
+        goto out;
+    }
+    err = lethe_vault_file_unlock(file, options->passphrase, options->passphrase_len, options->device, &master);
+    if (err) {
+        lethe_log(LETHE_LOG_ERROR, "%s: the passphrase and the recovery phrase do not open it together: %s",
+                  options->location, lethe_err_str(err));
+        goto out;
+    }
+    err = lethe_session_folder(options->state_root, false, &lethe_vault_file_settings(file)->id, &state_dir);
+    err = err ? err : set_state_aside(state_dir, set_aside);
+    err = err ? err : lethe_secret_new(lethe_secret_bytes(options->device), &device);
+    err = err ? err : save_device_secret(state_dir, device);
+    if (err) {
+        goto out;
+    }
+    snprintf(pairs, sizeof pairs, "%s/pairs", state_dir);
+    err = lethe_vault_new(store, file, hash, master, device, pairs, &vault);
+    store = NULL;
+    file = NULL;
+    master = NULL;
+    device = NULL;
+    err = err ? err : lethe_head_get(vault, &head, NULL);
+    err = err ? err : make_database(vault, state_dir, &head, true);
+    if (!err && lethe_vault_pair(vault, &head.pair, &pair)) {
+        lethe_log(LETHE_LOG_WARN, "the vault's model pair is not in it: add it with 'lethefs model add' before reading");
+    }
+    if (err) {
+        lethe_log(LETHE_LOG_ERROR, "%s could not be recovered: %s", options->location, lethe_err_str(err));
+    }
+out:
+    lethe_vault_free(vault);
+    lethe_store_close(store);
+    lethe_vault_file_free(file);
+    lethe_secret_free(master);
+    lethe_secret_free(device);
+    free(state_dir);
+    return err;
+}

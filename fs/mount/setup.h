@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* A vault's first day (init), and a device's (recover). */
+#ifndef LETHE_FS_MOUNT_SETUP_H
+#define LETHE_FS_MOUNT_SETUP_H
+
+#include "lethe/bytes.h"
+#include "lethe/err.h"
+#include "lethe/seal.h"
+
+struct lethe_init_options {
+    const char *location;
+    const char *state_root; /* NULL: the default */
+    enum lethe_fidelity fidelity;
+    unsigned strength;
+    struct lethe_kdf_cost cost;
+    bool pairs_in_vault;
+    const char *passphrase;
+    size_t passphrase_len;
+    /* The pair for new artifacts; NULL: the newest shipped one. */
+    const uint8_t *pair;
+    size_t pair_len;
+};
+
+/*
+ * Makes the vault and this device's state. The device secret is durable on the device, and phrase has been given to
+ * keep (which writes the recovery file), before the vault comes to be. LETHE_ERR_EXISTS when there is a vault.
+ */
+enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
+                                enum lethe_err (*keep)(void *context, const char *phrase), void *context)
+    LETHE_MUST_CHECK;
+
+struct lethe_recover_options {
+    const char *location;
+    const char *state_root;
+    const char *passphrase;
+    size_t passphrase_len;
+    const struct lethe_secret *device; /* from the phrase */
+};
+
+/*
+ * Makes this device's state from the vault. A state that is there already is kept beside it under another name, which
+ * *set_aside tells (freed by the caller; NULL when there was none).
+ */
+enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, char **set_aside) LETHE_MUST_CHECK;
+
+#endif
