@@ -101,7 +101,7 @@ uint64_t lethe_deflate_guess(const struct lethe_deflate_sample *sample, const ui
     }
     n = list(hint, &base, all);
     for (unsigned i = 0; i < n; i++) {
-        quick[i] = trial(sample, &all[i], data, len, QUICK, UINT64_MAX);
+        quick[i] = trial(sample, &all[i], data, len, QUICK, QUICK / 8);
         if (quick[i] == 0 && trial(sample, &all[i], data, len, SIZE_MAX, 1) == 0) {
             *params = all[i];
             return 0;
@@ -113,11 +113,14 @@ uint64_t lethe_deflate_guess(const struct lethe_deflate_sample *sample, const ui
         for (unsigned i = 1; i < n; i++) {
             least = quick[i] < quick[least] ? i : least;
         }
-        if (quick[least] == UINT64_MAX) {
+        if (quick[least] >= QUICK / 8) {
             break;
         }
         best = improve(sample, params, &all[least], data, len, best);
         quick[least] = UINT64_MAX;
+    }
+    if (best > sample->tokens.count / 8) { /* some other kind of encoder */
+        return best;
     }
     /* A header may name a smaller window than the encoder had (libpng mends it afterwards). */
     for (unsigned bits = base.window_bits + 1u; bits <= 15 && best > 0; bits++) {

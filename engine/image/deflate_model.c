@@ -12,31 +12,38 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum method { METHOD_ZLIB = 0, METHOD_COUNT };
+enum method { METHOD_ZLIB = 0, METHOD_OPTIMAL = 1, METHOD_COUNT };
 
 #define MAX_DATA (UINT32_MAX - 65536u)
 
 struct model {
     enum method method;
     struct lethe_zlib_model *zlib;
+    struct lethe_optimal_model *optimal;
 };
 
 static enum lethe_err model_init(struct model *model, enum method method,
                                  const struct lethe_deflate_params *params, const uint8_t *data, size_t len)
 {
     *model = (struct model){.method = method};
-    model->zlib = lethe_zlib_model_new(params, data, len);
-    return model->zlib ? LETHE_OK : LETHE_ERR_NOMEM;
+    if (method == METHOD_OPTIMAL) {
+        model->optimal = lethe_optimal_model_new(data, len);
+    } else {
+        model->zlib = lethe_zlib_model_new(params, data, len);
+    }
+    return model->zlib || model->optimal ? LETHE_OK : LETHE_ERR_NOMEM;
 }
 
 static void model_release(struct model *model)
 {
     lethe_zlib_model_free(model->zlib);
+    lethe_optimal_model_free(model->optimal);
 }
 
 static enum lethe_err model_block(struct model *model, struct lethe_deflate_state *state)
 {
-    return lethe_zlib_model_block(model->zlib, state);
+    return model->optimal ? lethe_optimal_model_block(model->optimal, state)
+                          : lethe_zlib_model_block(model->zlib, state);
 }
 
 /* Inflates everything, keeping a sample of the tokens. */
@@ -134,12 +141,43 @@ out:
     return err;
 }
 
+/* The cheaper of both methods; the dear one is tried only when zlib's is not next to nothing. */
+static enum lethe_err describe_best(const struct lethe_deflate_params *params, bool like_zlib,
+                                    const uint8_t *in, size_t in_len, uint8_t *data, size_t len,
+                                    size_t max_cost, struct lethe_buf *out, size_t *used)
+{
+    struct lethe_buf zlib = {0}, optimal = {0};
+    enum lethe_err err = LETHE_ERR_UNSUPPORTED;
+
+    if (like_zlib) {
+        err = describe_as(METHOD_ZLIB, params, in, in_len, data, len, max_cost, &zlib, used);
+    }
+    if (err == LETHE_ERR_UNSUPPORTED || (!err && zlib.len > in_len / 256 + 128)) {
+        size_t most = err ? max_cost : zlib.len - 1;
+
+        err = describe_as(METHOD_OPTIMAL, params, in, in_len, data, len, most, &optimal, used);
+        if (err == LETHE_ERR_UNSUPPORTED && zlib.len > 0) {
+            err = LETHE_OK;
+        }
+    }
+    if (!err) {
+        const struct lethe_buf *best = optimal.len > 0 ? &optimal : &zlib;
+
+        lethe_buf_put(out, best->data, best->len);
+        err = lethe_buf_status(out);
+    }
+    lethe_buf_release(&zlib);
+    lethe_buf_release(&optimal);
+    return err;
+}
+
 enum lethe_err lethe_deflate_describe(const uint8_t *in, size_t in_len, uint8_t *data, size_t data_len,
                                       unsigned hint, unsigned window_bits, size_t max_cost,
                                       struct lethe_buf *out, size_t *used)
 {
     struct lethe_deflate_sample sample = {.start = 0};
     struct lethe_deflate_params params;
+    uint64_t misses;
     enum lethe_err err;
 
     if (data_len > MAX_DATA) {
@@ -147,8 +185,9 @@ enum lethe_err lethe_deflate_describe(const uint8_t *in, size_t in_len, uint8_t 
     }
     err = sample_stream(in, in_len, data, data_len, &sample);
     if (!err) {
-        (void)lethe_deflate_guess(&sample, data, data_len, hint, window_bits, &params);
-        err = describe_as(METHOD_ZLIB, &params, in, in_len, data, data_len, max_cost, out, used);
+        misses = lethe_deflate_guess(&sample, data, data_len, hint, window_bits, &params);
+        err = describe_best(&params, misses <= sample.tokens.count / 8, in, in_len, data, data_len, max_cost,
+                            out, used);
     }
     lethe_tokens_release(&sample.tokens);
     return err;
