@@ -47,4 +47,10 @@ enum lethe_err lethe_latents_encode(const struct lethe_latents *latents, struct 
 enum lethe_err lethe_latents_decode(struct lethe_reader *reader, uint64_t max_pixels, struct lethe_latents *latents)
     LETHE_MUST_CHECK;
 
+/* The same bytes and the same latents, with the bands of a large picture coded on the pool. */
+enum lethe_err lethe_latents_encode_on(const struct lethe_latents *latents, struct lethe_pool *pool,
+                                       struct lethe_buf *out) LETHE_MUST_CHECK;
+enum lethe_err lethe_latents_decode_on(struct lethe_reader *reader, uint64_t max_pixels, struct lethe_pool *pool,
+                                       struct lethe_latents *latents) LETHE_MUST_CHECK;
+
 #endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Training of a model pair, in floating point, on the CPU. The same pictures in the same order with the same options
+ * give the same bytes, whatever the number of threads. No I/O: the caller reads the files (in the order of their names)
+ * and hands the pictures over one by one.
+ */
+#ifndef LETHE_TRAIN_H
+#define LETHE_TRAIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lethe/bytes.h"
+#include "lethe/err.h"
+#include "lethe/image.h"
+#include "lethe/model.h"
+#include "lethe/pool.h"
+
+struct lethe_trainer;
+
+/* What the progress callback sees; the figures are means since its last call. */
+struct lethe_train_progress {
+    uint32_t step;       /* steps done */
+    uint32_t steps;      /* of so many */
+    const char *phase;   /* "joint", "quantised" or "decrypter"; static */
+    double loss;         /* the training objective */
+    double psnr[3];      /* dB over RGB of training crops at strengths 0, 1 and 2, without the clip to 8 bits */
+    double bpp[3];       /* bits per pixel at these strengths, as the training's own entropy model estimates */
+};
+
+struct lethe_train_options {
+    uint64_t seed;
+    uint32_t steps;   /* 0: the default, which made the shipped pair */
+    uint32_t report;  /* steps between two calls of progress; 0: never */
+    bool synthetic;   /* mix in pictures that the trainer draws itself; without any added picture it must be true */
+    /* May be NULL. Returning false stops: lethe_trainer_run then gives LETHE_ERR_CANCELLED. */
+    bool (*progress)(void *context, const struct lethe_train_progress *progress);
+    void *context;
+};
+
+/* options is copied. */
+enum lethe_err lethe_trainer_new(const struct lethe_train_options *options, struct lethe_trainer **out)
+    LETHE_MUST_CHECK;
+void lethe_trainer_free(struct lethe_trainer *trainer);
+
+/*
+ * Adds one picture (alpha is ignored, 16 bits are cut to 8). halve brings it to half its size first, by means of
+ * 2x2 samples: right for JPEG, whose block edges and ringing it removes. A picture that is then smaller than a training
+ * crop (96x96) is left out, and *used (may be NULL) says so.
+ */
+enum lethe_err lethe_trainer_add(struct lethe_trainer *trainer, const struct lethe_raster *raster, bool halve,
+                                 bool *used) LETHE_MUST_CHECK;
+
+/* Trains and appends the pair's file to out. LETHE_ERR_ARG when there is nothing to train on. */
+enum lethe_err lethe_trainer_run(struct lethe_trainer *trainer, struct lethe_pool *pool, struct lethe_buf *out)
+    LETHE_MUST_CHECK;
+
+#endif
