@@ -63,6 +63,7 @@ struct decode {
     struct tracker run;
     size_t bad_runs[JPEG_EOB_MODES];
     bool pad_seen[2]; /* a pad with a 0, with a 1 */
+    uint64_t marked;  /* blocks done at the last restart marker, 0 none */
     struct list pads, tails, runs, marks;
     bool failed; /* out of memory */
 };
@@ -525,11 +526,14 @@ static uint64_t blocks(struct decode *d, struct jpeg_walk *walk)
         for (uint32_t column = 0; column < walk->mcus_w; column++) {
             if (walk->interval && until_restart-- == 0) {
                 until_restart = walk->interval - 1;
-                if (!d->scan->no_restarts && !restart(d, restarts++)) {
-                    if (restarts > 1) {
+                if (!d->scan->no_restarts) {
+                    if (restart(d, restarts++)) {
+                        d->marked = done;
+                    } else if (restarts > 1) {
                         return done;
+                    } else {
+                        d->scan->no_restarts = true;
                     }
-                    d->scan->no_restarts = true;
                 }
             }
             for (unsigned i = 0; i < walk->in_mcu; i++) {
@@ -614,6 +618,7 @@ enum lethe_err lethe_jpeg_scan_decode(const struct jpeg_state *state, const uint
     if (done < walk.blocks) {
         scan->cut = true;
         scan->blocks = (uint32_t)done;
+        scan->cut_marked = done > 0 && d.marked == done;
         scan->cut_bits = real_bits(&d.bits) & 7;
         scan->cut_value = scan->cut_bits ? (uint8_t)(d.bits.acc >> (64 - scan->cut_bits)) : 0;
     } else {

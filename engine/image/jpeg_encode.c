@@ -335,7 +335,8 @@ static void blocks(struct encode *e, const struct jpeg_walk *walk, uint64_t coun
 
     for (uint32_t row = 0; row < walk->mcus_h; row++) {
         for (uint32_t column = 0; column < walk->mcus_w; column++) {
-            if (done == count) { /* a cut that falls on a restart has no marker */
+            if (done == count &&
+                !e->scan->cut_marked) { /* a cut that falls on a restart: before the marker */
                 return;
             }
             if (walk->interval && until_restart-- == 0) {

@@ -44,8 +44,8 @@ void lethe_jpeg_scan_release(struct jpeg_scan *scan)
 
 /*
  * flags (bit 0 cut, 1 no restarts, 2..3 pad mode, 4..5 EOB mode, 6 any list of deviations follows); when cut:
- * blocks, bits, value; pads; tails, runs, marks, each a count and entries with their index as the difference
- * to the last.
+ * blocks, bits, value, of which bit 7 tells of the marker; pads; tails, runs, marks, each a count and entries
+ * with their index as the difference to the last.
  */
 void lethe_jpeg_scan_put(const struct jpeg_scan *scan, struct lethe_buf *out)
 {
@@ -57,7 +57,7 @@ void lethe_jpeg_scan_put(const struct jpeg_scan *scan, struct lethe_buf *out)
     if (scan->cut) {
         lethe_buf_put_varint(out, scan->blocks);
         lethe_buf_put_u8(out, scan->cut_bits);
-        lethe_buf_put_u8(out, scan->cut_value);
+        lethe_buf_put_u8(out, (uint8_t)(scan->cut_value | scan->cut_marked << 7));
     }
     if (scan->pad_mode == JPEG_PAD_LIST) {
         lethe_buf_put_block(out, scan->pad, scan->pads);
@@ -144,6 +144,8 @@ enum lethe_err lethe_jpeg_scan_get(struct lethe_reader *reader, struct jpeg_scan
         scan->blocks = get_index(reader, 0);
         scan->cut_bits = lethe_read_u8(reader);
         scan->cut_value = lethe_read_u8(reader);
+        scan->cut_marked = scan->cut_value >> 7;
+        scan->cut_value &= 127;
         if (scan->cut_bits > 7 || scan->cut_value >> scan->cut_bits) {
             return LETHE_ERR_FORMAT;
         }
