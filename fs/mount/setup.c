@@ -76,6 +76,9 @@ static enum lethe_err make_database(struct lethe_vault *vault, const char *state
         err = lethe_journal_replay(vault, db, head, INT64_MAX, &last);
     }
     if (!err) {
+        err = lethe_vault_pair_record(vault, db, &head->pair);
+    }
+    if (!err) {
         err = settle_config(db, head, &last);
     }
     lethe_segment_release(&last);

@@ -223,3 +223,35 @@ out:
     lethe_buf_release(&sealed);
     return err;
 }
+
+enum lethe_err lethe_vault_pair_record(struct lethe_vault *vault, struct lethe_db *db, const struct lethe_id *id)
+{
+    char key[LETHE_STORE_KEY_MAX + 1];
+    struct lethe_store_stat stat;
+    struct lethe_id object;
+    sqlite3_stmt *statement;
+    enum lethe_err err;
+
+    if (!lethe_vault_settings(vault)->pairs_in_vault) {
+        return LETHE_OK;
+    }
+    err = pair_object_id(vault, id, &object);
+    if (!err) {
+        lethe_vault_object_key(LETHE_OBJECT_PAIR, &object, key);
+        err = lethe_store_stat(vault->store, key, &stat);
+    }
+    if (err) {
+        return err == LETHE_ERR_NOT_FOUND ? LETHE_OK : err;
+    }
+    lethe_db_lock(db);
+    err = lethe_db_statement(db, "INSERT OR IGNORE INTO object(id, kind, size, refs, dead) VALUES(?, ?, ?, 1, 0)",
+                             &statement);
+    if (!err) {
+        sqlite3_bind_blob(statement, 1, object.bytes, sizeof object.bytes, SQLITE_STATIC);
+        sqlite3_bind_int(statement, 2, LETHE_OBJECT_PAIR);
+        sqlite3_bind_int64(statement, 3, (int64_t)stat.size);
+        err = lethe_db_run(db, statement);
+    }
+    lethe_db_unlock(db);
+    return err;
+}

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "fs/device/db.h"
 #include "lethe/bytes.h"
 #include "lethe/err.h"
 #include "lethe/model.h"
@@ -72,6 +73,10 @@ enum lethe_err lethe_vault_pair(struct lethe_vault *vault, const struct lethe_id
                                 const struct lethe_pair **out) LETHE_MUST_CHECK;
 /* Adds a pair to the device and, unless pairs stay off the vault, to the vault. Idempotent. */
 enum lethe_err lethe_vault_pair_add(struct lethe_vault *vault, const uint8_t *bytes, size_t len, struct lethe_id *id)
+    LETHE_MUST_CHECK;
+
+/* Enters the pair's object into the table object, so that gc keeps it; nothing when pairs stay off the vault. */
+enum lethe_err lethe_vault_pair_record(struct lethe_vault *vault, struct lethe_db *db, const struct lethe_id *id)
     LETHE_MUST_CHECK;
 
 #endif

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/mount/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "fs/mount/control_private.h"
+#include "fs/mount/status.h"
+#include "fs/vault/gc.h"
+#include "lethe/log.h"
+
+#define CONNECTIONS 16
+#define REQUEST_MAX 256
+
+struct lethe_control {
+    struct lethe_session *session;
+    int listener;
+    int stop; /* eventfd: readable once the control ends */
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t idle;
+    unsigned running; /* guarded by lock */
+};
+
+struct connection {
+    struct lethe_control *control;
+    int fd;
+};
+
+static bool stopping(const struct lethe_control *control)
+{
+    struct pollfd poller = {.fd = control->stop, .events = POLLIN};
+
+    return poll(&poller, 1, 0) > 0;
+}
+
+static bool send_all(int fd, const void *bytes, size_t len)
+{
+    const char *at = bytes;
+
+    while (len > 0) {
+        ssize_t done = send(fd, at, len, MSG_NOSIGNAL);
+
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done <= 0) {
+            return false;
+        }
+        at += done;
+        len -= (size_t)done;
+    }
+    return true;
+}
+
+/* Sends and frees object as one line. */
+static bool send_object(int fd, json_t *object)
+{
+    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    bool sent = text && send_all(fd, text, strlen(text)) && send_all(fd, "\n", 1);
+
+    free(text);
+    json_decref(object);
+    return sent;
+}
+
+static void finish(int fd, json_t *object, enum lethe_err err)
+{
+    if (!object) {
+        object = json_object();
+    }
+    (void)json_object_set_new(object, "err", json_integer(err));
+    (void)send_object(fd, object);
+}
+
+/* A sync in a thread of its own, so that progress can be told meanwhile. */
+struct syncing {
+    struct lethe_publisher *publisher;
+    unsigned timeout_ms;
+    enum lethe_err err;
+    int done; /* eventfd */
+};
+
+static void *sync_main(void *argument)
+{
+    struct syncing *syncing = argument;
+    uint64_t one = 1;
+
+    syncing->err = lethe_publisher_sync(syncing->publisher, syncing->timeout_ms);
+    if (write(syncing->done, &one, sizeof one) < 0) {
+        lethe_log(LETHE_LOG_ERROR, "an event could not be told: %s", strerror(errno));
+    }
+    return NULL;
+}
+
+static json_t *progress_object(struct lethe_session *session)
+{
+    struct lethe_publisher_status status;
+    json_t *object = json_object();
+
+    lethe_publisher_status(session->publisher, &status);
+    (void)json_object_set_new(object, "progress", json_true());
+    (void)json_object_set_new(object, "total", json_integer((json_int_t)status.sealing_total));
+    (void)json_object_set_new(object, "done", json_integer((json_int_t)status.sealing_done));
+    (void)json_object_set_new(object, "bytes", json_integer((json_int_t)status.original_bytes));
+    (void)json_object_set_new(object, "last_error",
+                              status.last_error ? json_string(lethe_err_str(status.last_error)) : json_null());
+    return object;
+}
+
+static void answer_sync(struct connection *connection, unsigned timeout_ms)
+{
+    struct lethe_session *session = connection->control->session;
+    struct syncing syncing = {.publisher = session->publisher, .timeout_ms = timeout_ms, .done = -1};
+    struct pollfd poller;
+    pthread_t thread;
+
+    if (!session->publisher) { /* read-only: nothing is ever pending */
+        finish(connection->fd, NULL, LETHE_OK);
+        return;
+    }
+    syncing.done = eventfd(0, EFD_CLOEXEC);
+    if (syncing.done < 0 || pthread_create(&thread, NULL, sync_main, &syncing)) {
+        finish(connection->fd, NULL, LETHE_ERR_NOMEM);
+        goto out;
+    }
+    poller = (struct pollfd){.fd = syncing.done, .events = POLLIN};
+    while (poll(&poller, 1, 200) <= 0) {
+        (void)send_object(connection->fd, progress_object(session)); /* a client that went away changes nothing */
+    }
+    pthread_join(thread, NULL);
+    finish(connection->fd, NULL, syncing.err);
+out:
+    if (syncing.done >= 0) {
+        close(syncing.done);
+    }
+}
+
+static void answer(struct connection *connection, char *request)
+{
+    struct lethe_session *session = connection->control->session;
+    unsigned long long argument = 0;
+    char word[16] = "";
+    json_t *object = NULL;
+    enum lethe_err err = LETHE_ERR_ARG;
+
+    if (sscanf(request, "%15s %llu", word, &argument) < 1) {
+        finish(connection->fd, NULL, err);
+        return;
+    }
+    if (strcmp(word, "status") == 0) {
+        object = lethe_status_session(session);
+        (void)json_object_set_new(object, "pid", json_integer(getpid()));
+        finish(connection->fd, object, LETHE_OK);
+    } else if (strcmp(word, "sync") == 0) {
+        answer_sync(connection, argument > UINT32_MAX ? UINT32_MAX : (unsigned)argument);
+    } else if (strcmp(word, "inspect") == 0) {
+        err = lethe_status_file(session, argument, &object);
+        finish(connection->fd, object, err);
+    } else if (strcmp(word, "preview") == 0) {
+        struct lethe_buf png = {0};
+
+        err = lethe_status_preview(session, argument, &png);
+        object = json_object();
+        (void)json_object_set_new(object, "bytes", json_integer((json_int_t)(err ? 0 : png.len)));
+        finish(connection->fd, object, err);
+        if (!err) {
+            (void)send_all(connection->fd, png.data, png.len);
+        }
+        lethe_buf_release(&png);
+    } else if (strcmp(word, "gc") == 0) {
+        struct lethe_gc_result result = {0};
+
+        struct lethe_gc_options options = {.vault = session->vault,
+                                           .db = session->db,
+                                           .committer = session->committer,
+                                           .keep_seconds = (int64_t)argument};
+
+        err = lethe_gc_run(&options, &result);
+        object = json_object();
+        (void)json_object_set_new(object, "objects", json_integer((json_int_t)result.objects));
+        (void)json_object_set_new(object, "bytes_freed", json_integer((json_int_t)result.bytes));
+        finish(connection->fd, object, err);
+    } else {
+        finish(connection->fd, NULL, err);
+    }
+}
+
+/* Reads a line, at most REQUEST_MAX, for at most five seconds. */
+static bool read_request(int fd, char *out)
+{
+    size_t len = 0;
+
+    while (len < REQUEST_MAX - 1) {
+        struct pollfd poller = {.fd = fd, .events = POLLIN};
+
+        if (poll(&poller, 1, 5000) <= 0 || read(fd, out + len, 1) != 1) {
+            return false;
+        }
+        if (out[len] == '\n') {
+            out[len] = '\0';
+            return true;
+        }
+        len++;
+    }
+    return false;
+}
+
+static void *connection_main(void *argument)
+{
+    struct connection *connection = argument;
+    struct lethe_control *control = connection->control;
+    char request[REQUEST_MAX];
+
+    if (read_request(connection->fd, request)) {
+        answer(connection, request);
+    }
+    close(connection->fd);
+    free(connection);
+    pthread_mutex_lock(&control->lock);
+    control->running--;
+    pthread_cond_broadcast(&control->idle);
+    pthread_mutex_unlock(&control->lock);
+    return NULL;
+}
+
+/* Only the owner of the mount, and root, may ask. */
+static bool allowed(int fd)
+{
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+
+    return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) && (peer.uid == geteuid() || peer.uid == 0);
+}
+
+static void take(struct lethe_control *control, int fd)
+{
+    struct connection *connection = allowed(fd) ? calloc(1, sizeof *connection) : NULL;
+    pthread_t thread;
+    bool room;
+
+    if (!connection) {
+        close(fd);
+        return;
+    }
+    connection->control = control;
+    connection->fd = fd;
+    pthread_mutex_lock(&control->lock);
+    room = control->running < CONNECTIONS;
+    control->running += room;
+    pthread_mutex_unlock(&control->lock);
+    if (room && !pthread_create(&thread, NULL, connection_main, connection)) {
+        pthread_detach(thread);
+        return;
+    }
+    finish(fd, NULL, LETHE_ERR_BUSY);
+    close(fd);
+    free(connection);
+    if (room) {
+        pthread_mutex_lock(&control->lock);
+        control->running--;
+        pthread_mutex_unlock(&control->lock);
+    }
+}
+
+static void *listen_main(void *argument)
+{
+    struct lethe_control *control = argument;
+
+    for (;;) {
+        struct pollfd pollers[2] = {{.fd = control->listener, .events = POLLIN}, {.fd = control->stop, .events = POLLIN}};
+        int fd;
+
+        if (poll(pollers, 2, -1) < 0 && errno != EINTR) {
+            break;
+        }
+        if (stopping(control)) {
+            break;
+        }
+        fd = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC);
+        if (fd >= 0) {
+            take(control, fd);
+        }
+    }
+    return NULL;
+}
+
+/* Binds state_dir/control by way of the folder's descriptor: a socket's path may be too long for sockaddr_un. */
+static enum lethe_err bind_socket(const char *state_dir, int *out)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    enum lethe_err err = LETHE_OK;
+    int folder = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    lethe_control_address(&address, state_dir, folder);
+    if (folder < 0 || fd < 0 || (unlinkat(folder, LETHE_CONTROL_NAME, 0) && errno != ENOENT) ||
+        bind(fd, (struct sockaddr *)&address, sizeof address) || fchmodat(folder, LETHE_CONTROL_NAME, 0600, 0) ||
+        listen(fd, CONNECTIONS)) {
+        lethe_log(LETHE_LOG_ERROR, "the control socket in %s cannot be made: %s", state_dir, strerror(errno));
+        err = lethe_err_from_errno(errno);
+    }
+    if (folder >= 0) {
+        close(folder);
+    }
+    if (err && fd >= 0) {
+        close(fd);
+        fd = -1;
+    }
+    *out = fd;
+    return err;
+}
+
+enum lethe_err lethe_control_new(struct lethe_session *session, struct lethe_control **out)
+{
+    struct lethe_control *control = calloc(1, sizeof *control);
+    enum lethe_err err;
+
+    *out = NULL;
+    if (!control) {
+        return LETHE_ERR_NOMEM;
+    }
+    control->session = session;
+    control->stop = eventfd(0, EFD_CLOEXEC);
+    err = control->stop < 0 ? LETHE_ERR_NOMEM : bind_socket(session->state_dir, &control->listener);
+    if (err) {
+        goto out;
+    }
+    pthread_mutex_init(&control->lock, NULL);
+    pthread_cond_init(&control->idle, NULL);
+    if (pthread_create(&control->thread, NULL, listen_main, control)) {
+        pthread_cond_destroy(&control->idle);
+        pthread_mutex_destroy(&control->lock);
+        close(control->listener);
+        err = LETHE_ERR_NOMEM;
+        goto out;
+    }
+    *out = control;
+    return LETHE_OK;
+out:
+    if (control->stop >= 0) {
+        close(control->stop);
+    }
+    free(control);
+    return err;
+}
+
+void lethe_control_free(struct lethe_control *control)
+{
+    uint64_t one = 1;
+    char path[4096];
+
+    if (!control) {
+        return;
+    }
+    if (write(control->stop, &one, sizeof one) < 0) {
+        lethe_log(LETHE_LOG_ERROR, "an event could not be told: %s", strerror(errno));
+    }
+    pthread_join(control->thread, NULL);
+    pthread_mutex_lock(&control->lock);
+    while (control->running > 0) {
+        pthread_cond_wait(&control->idle, &control->lock);
+    }
+    pthread_mutex_unlock(&control->lock);
+    close(control->listener);
+    close(control->stop);
+    snprintf(path, sizeof path, "%s/%s", control->session->state_dir, LETHE_CONTROL_NAME);
+    unlink(path);
+    pthread_cond_destroy(&control->idle);
+    pthread_mutex_destroy(&control->lock);
+    free(control);
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Threads do not survive a fork, so the child opens everything; the parent only waits for one byte on a pipe: the
+ * error code of the child's start.
+ */
+#include "fs/mount/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "fs/mount/control.h"
+#include "fs/mount/fuse.h"
+#include "fs/mount/status.h"
+#include "lethe/log.h"
+
+struct daemon {
+    const struct lethe_daemon_options *options;
+    struct lethe_session *session;
+    struct lethe_fuse *fuse;
+    struct lethe_control *control;
+    int ready; /* write end of the parent's pipe, or -1 */
+};
+
+static struct lethe_fuse *signalled; /* for the signal handler alone */
+
+static void on_signal(int number)
+{
+    (void)number;
+    if (signalled) {
+        lethe_fuse_stop(signalled);
+    }
+}
+
+static void catch_signals(struct lethe_fuse *fuse)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+
+    signalled = fuse;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* Nothing of this process may reach a disk: no core dumps, no ptrace by the same user, a word about open swap. */
+static void harden(void)
+{
+    struct rlimit none = {0, 0};
+    char line[256];
+    FILE *swaps;
+
+    (void)setrlimit(RLIMIT_CORE, &none);
+    (void)prctl(PR_SET_DUMPABLE, 0);
+    swaps = fopen("/proc/swaps", "re");
+    if (!swaps) {
+        return;
+    }
+    if (fgets(line, sizeof line, swaps)) { /* the heading */
+        while (fgets(line, sizeof line, swaps)) {
+            if (strncmp(line, "/dev/dm-", 8) != 0 && strncmp(line, "/dev/zram", 9) != 0) {
+                lethe_log(LETHE_LOG_WARN, "swap may not be encrypted: photos in memory could be written to it; encrypt"
+                          " it or turn it off");
+                break;
+            }
+        }
+    }
+    fclose(swaps);
+}
+
+static void to_syslog(void *context, enum lethe_log_level level, const char *text)
+{
+    static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
+
+    (void)context;
+    syslog(priorities[level], "%s", text);
+}
+
+/* The tree answers: tell the parent, and leave its terminal. */
+static void on_ready(void *context)
+{
+    struct daemon *daemon = context;
+    uint8_t fine = LETHE_OK;
+    int null;
+
+    if (daemon->ready < 0) {
+        return;
+    }
+    openlog("lethefs", LOG_PID, LOG_USER);
+    lethe_log_set_sink(to_syslog, NULL);
+    null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null >= 0) {
+        dup2(null, STDIN_FILENO);
+        dup2(null, STDOUT_FILENO);
+        dup2(null, STDERR_FILENO);
+        close(null);
+    }
+    if (chdir("/")) {
+        lethe_log(LETHE_LOG_WARN, "the working folder stays busy: %s", strerror(errno));
+    }
+    if (write(daemon->ready, &fine, 1) != 1) {
+        lethe_log(LETHE_LOG_WARN, "the mount command has gone: %s", strerror(errno));
+    }
+    close(daemon->ready);
+    daemon->ready = -1;
+}
+
+static enum lethe_err virtual_xattr(void *context, uint64_t ino, const char *name, struct lethe_buf *out)
+{
+    struct daemon *daemon = context;
+    const char *state, *kind;
+    char text[32];
+    double psnr;
+    enum lethe_err err;
+
+    if (strcmp(name, "control") == 0) {
+        lethe_buf_put(out, daemon->session->state_dir, strlen(daemon->session->state_dir));
+        return lethe_buf_status(out);
+    }
+    if (strcmp(name, "state") != 0 && strcmp(name, "kind") != 0 && strcmp(name, "psnr") != 0) {
+        return LETHE_ERR_NOT_FOUND;
+    }
+    err = lethe_status_words(daemon->session, ino, &state, &kind, &psnr);
+    if (err) {
+        return err;
+    }
+    if (strcmp(name, "psnr") == 0) {
+        if (psnr < 0) {
+            return LETHE_ERR_NOT_FOUND;
+        }
+        snprintf(text, sizeof text, "%.2f", psnr);
+        lethe_buf_put(out, text, strlen(text));
+    } else {
+        const char *word = strcmp(name, "state") == 0 ? state : kind;
+
+        lethe_buf_put(out, word, strlen(word));
+    }
+    return lethe_buf_status(out);
+}
+
+static enum lethe_err sync_vault(void *context)
+{
+    struct daemon *daemon = context;
+
+    return daemon->session->publisher ? lethe_publisher_sync(daemon->session->publisher, 0) : LETHE_OK;
+}
+
+/* The size is what fits: the cache's free space, since the vault's own limit is not known. */
+static void fill_statfs(void *context, struct statvfs *out)
+{
+    struct daemon *daemon = context;
+    struct lethe_contents_usage usage;
+    struct lethe_tree_counts counts;
+
+    lethe_contents_usage(daemon->session->contents, &usage);
+    lethe_tree_count(daemon->session->tree, &counts);
+    out->f_bsize = LETHE_BLOCK_BYTES;
+    out->f_frsize = LETHE_BLOCK_BYTES;
+    out->f_blocks = usage.limit / LETHE_BLOCK_BYTES;
+    /* Clean cache makes way for new bytes, so it counts as free. */
+    out->f_bfree = (usage.free + usage.cached) / LETHE_BLOCK_BYTES;
+    out->f_bavail = out->f_bfree;
+    out->f_files = counts.inodes + (1ull << 32);
+    out->f_ffree = 1ull << 32;
+    out->f_favail = out->f_ffree;
+    out->f_namemax = 255;
+}
+
+static enum lethe_err serve(struct daemon *daemon)
+{
+    const struct lethe_daemon_options *options = daemon->options;
+    struct lethe_fuse_options fuse = {
+        .mountpoint = options->mountpoint,
+        .source = options->session.location,
+        .read_only = options->read_only || options->session.at != INT64_MAX,
+        .allow_other = options->allow_other,
+        .more = options->more,
+        .sync_vault = options->sync_vault,
+        .virtual_xattr = virtual_xattr,
+        .sync = sync_vault,
+        .statfs = fill_statfs,
+        .context = daemon,
+    };
+    enum lethe_err err = lethe_session_open(&options->session, &daemon->session);
+
+    explicit_bzero((void *)(uintptr_t)options->session.passphrase, options->session.passphrase_len);
+    if (err) {
+        return err;
+    }
+    fuse.tree = daemon->session->tree;
+    fuse.contents = daemon->session->contents;
+    fuse.committer = daemon->session->committer;
+    if (options->session.at == INT64_MAX) {
+        err = lethe_control_new(daemon->session, &daemon->control);
+    }
+    if (!err) {
+        err = lethe_fuse_mount(&fuse, &daemon->fuse);
+    }
+    if (!err) {
+        catch_signals(daemon->fuse);
+        err = lethe_fuse_serve(daemon->fuse, on_ready, daemon);
+        signalled = NULL;
+        lethe_fuse_unmount(daemon->fuse);
+    }
+    return err;
+}
+
+static enum lethe_err run(struct daemon *daemon)
+{
+    enum lethe_err err, closing;
+
+    harden();
+    err = serve(daemon);
+    lethe_control_free(daemon->control);
+    closing = lethe_session_close(daemon->session);
+    if (closing) {
+        lethe_log(LETHE_LOG_ERROR, "the last changes could not be made durable on this device: %s",
+                  lethe_err_str(closing));
+    }
+    return err ? err : closing;
+}
+
+enum lethe_err lethe_daemon_run(const struct lethe_daemon_options *options)
+{
+    struct daemon daemon = {.options = options, .ready = -1};
+    uint8_t code = LETHE_ERR_IO;
+    int pipes[2];
+    pid_t child;
+
+    if (options->foreground) {
+        return run(&daemon);
+    }
+    if (pipe2(pipes, O_CLOEXEC)) {
+        return LETHE_ERR_IO;
+    }
+    child = fork();
+    if (child < 0) {
+        close(pipes[0]);
+        close(pipes[1]);
+        return LETHE_ERR_NOMEM;
+    }
+    if (child == 0) {
+        enum lethe_err err;
+
+        close(pipes[0]);
+        setsid();
+        daemon.ready = pipes[1];
+        err = run(&daemon);
+        if (daemon.ready >= 0) {
+            code = (uint8_t)err;
+            if (write(daemon.ready, &code, 1) != 1) {
+                _exit(1);
+            }
+        }
+        _exit(err ? 1 : 0);
+    }
+    close(pipes[1]);
+    while (read(pipes[0], &code, 1) < 0 && errno == EINTR) {
+    }
+    close(pipes[0]);
+    if (code) {
+        waitpid(child, NULL, 0);
+    }
+    return (enum lethe_err)code;
+}

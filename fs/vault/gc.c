@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The oldest kept epoch k is the newest one that is at least keep_seconds old (or the first). It needs the snapshot
+ * that its segment names, S, and the segments from S on: all before S may go. Objects with 0 < dead <= k are named by
+ * no epoch from k on. The rows of collected objects go with the next epoch; until then a second run finds them gone,
+ * which removal does not mind.
+ */
+#include "fs/vault/gc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "fs/vault/journal.h"
+#include "lethe/log.h"
+
+#define GRACE_SECONDS (24 * 3600)
+
+/* Ids of objects that the journal itself needs: parts of kept segments, snapshots. Sorted before it is searched. */
+struct id_set {
+    struct lethe_id *ids;
+    size_t count, room;
+};
+
+struct gc {
+    const struct lethe_gc_options *options;
+    struct lethe_gc_result *result;
+    int64_t now; /* seconds */
+    uint64_t oldest; /* k */
+    uint64_t floor;  /* epoch of S; segments before it go */
+    struct id_set needed;
+    struct id_set chain; /* ids of the kept segments */
+};
+
+static enum lethe_err add(struct id_set *set, const struct lethe_id *id)
+{
+    if (set->count == set->room) {
+        size_t room = set->room ? set->room * 2 : 64;
+        struct lethe_id *ids = reallocarray(set->ids, room, sizeof *ids);
+
+        if (!ids) {
+            return LETHE_ERR_NOMEM;
+        }
+        set->ids = ids;
+        set->room = room;
+    }
+    set->ids[set->count++] = *id;
+    return LETHE_OK;
+}
+
+static enum lethe_err add_needed(void *context, const struct lethe_id *id)
+{
+    return add(context, id);
+}
+
+static int compare(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct lethe_id));
+}
+
+static bool has(const struct id_set *set, const struct lethe_id *id)
+{
+    return set->count && bsearch(id, set->ids, set->count, sizeof *id, compare);
+}
+
+/* Walks back from the head as far as epochs are kept, and notes what they need. */
+static enum lethe_err walk(struct gc *gc)
+{
+    struct lethe_vault *vault = gc->options->vault;
+    struct lethe_snapshot_ref last = {0};
+    struct lethe_head head;
+    struct lethe_id id;
+    uint8_t chain[32];
+    bool found = false;
+    enum lethe_err err = lethe_head_get(vault, &head, NULL);
+    uint64_t epoch = err ? 0 : head.epoch;
+
+    if (!err) {
+        id = head.segment;
+        memcpy(chain, head.chain, sizeof chain);
+    }
+    while (!err && epoch > 0) {
+        struct lethe_segment segment;
+
+        err = lethe_segment_get(vault, epoch, &id, chain, &segment);
+        if (err) {
+            break;
+        }
+        if (!found && segment.time / 1000000000 <= gc->now - gc->options->keep_seconds) {
+            found = true;
+            gc->oldest = epoch;
+            gc->floor = segment.snapshot.epoch;
+        }
+        err = add(&gc->chain, &id);
+        for (size_t i = 0; i < segment.count && !err; i++) {
+            err = add(&gc->needed, &segment.parts[i].id);
+        }
+        if (!err && segment.snapshot.epoch > 0 && !lethe_id_equal(&segment.snapshot.id, &last.id)) {
+            last = segment.snapshot;
+            err = lethe_snapshot_objects(vault, &last, add_needed, &gc->needed);
+        }
+        id = segment.previous;
+        memcpy(chain, segment.previous_chain, sizeof chain);
+        lethe_segment_release(&segment);
+        /* The snapshot of S belongs to the cut of epoch S, whose segment is still applied on top of it. */
+        if (found && epoch <= gc->floor) {
+            break;
+        }
+        if (!found && epoch == 1) {
+            gc->oldest = 0;
+            gc->floor = 0;
+        }
+        epoch--;
+    }
+    if (gc->needed.count) {
+        qsort(gc->needed.ids, gc->needed.count, sizeof *gc->needed.ids, compare);
+    }
+    if (gc->chain.count) {
+        qsort(gc->chain.ids, gc->chain.count, sizeof *gc->chain.ids, compare);
+    }
+    return err;
+}
+
+static enum lethe_err remove_key(struct gc *gc, const char *key, uint64_t size)
+{
+    enum lethe_err err = lethe_store_remove(lethe_vault_store(gc->options->vault), key);
+
+    if (!err) {
+        gc->result->objects++;
+        gc->result->bytes += size;
+    }
+    return err;
+}
+
+/* The next object whose last epoch is no longer kept; *found is false at the end. */
+static enum lethe_err next_dead(struct gc *gc, struct lethe_id *id, enum lethe_object_kind *kind, uint64_t *size,
+                                bool *found)
+{
+    struct lethe_db *db = gc->options->db;
+    sqlite3_stmt *statement;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = lethe_db_statement(db, "SELECT id, kind, size FROM object WHERE dead > 0 AND dead <= ? AND refs <= 0 LIMIT 1",
+                             &statement);
+    if (!err) {
+        sqlite3_bind_int64(statement, 1, (int64_t)gc->oldest);
+        err = lethe_db_step(db, statement, found);
+    }
+    if (!err && *found) {
+        *found = sqlite3_column_bytes(statement, 0) == (int)sizeof *id;
+        if (*found) {
+            memcpy(id, sqlite3_column_blob(statement, 0), sizeof *id);
+        }
+        *kind = (enum lethe_object_kind)sqlite3_column_int(statement, 1);
+        *size = (uint64_t)sqlite3_column_int64(statement, 2);
+        sqlite3_reset(statement);
+    }
+    lethe_db_unlock(db);
+    return err;
+}
+
+static enum lethe_err forget_object(struct lethe_db *db, const struct lethe_id *id)
+{
+    sqlite3_stmt *statement;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = lethe_db_statement(db, "DELETE FROM object WHERE id = ? AND refs <= 0", &statement);
+    if (!err) {
+        sqlite3_bind_blob(statement, 1, id->bytes, sizeof id->bytes, SQLITE_STATIC);
+        err = lethe_db_run(db, statement);
+    }
+    lethe_db_unlock(db);
+    return err;
+}
+
+static enum lethe_err collect_dead(struct gc *gc)
+{
+    enum lethe_err err;
+    bool found = false;
+
+    do {
+        char key[LETHE_STORE_KEY_MAX + 1];
+        enum lethe_object_kind kind = 0;
+        struct lethe_id id = {{0}};
+        uint64_t size = 0;
+
+        lethe_gate_enter(gc->options->committer);
+        err = next_dead(gc, &id, &kind, &size, &found);
+        if (!err && found) {
+            err = forget_object(gc->options->db, &id);
+        }
+        lethe_gate_leave(gc->options->committer, found);
+        if (!err && found) {
+            lethe_vault_object_key(kind, &id, key);
+            err = remove_key(gc, key, size);
+        }
+    } while (!err && found);
+    return err;
+}
+
+static bool in_object_table(struct lethe_db *db, const struct lethe_id *id)
+{
+    sqlite3_stmt *statement;
+    bool row = true; /* when in doubt, it is needed */
+
+    lethe_db_lock(db);
+    if (!lethe_db_statement(db, "SELECT 1 FROM object WHERE id = ?", &statement)) {
+        sqlite3_bind_blob(statement, 1, id->bytes, sizeof id->bytes, SQLITE_STATIC);
+        if (lethe_db_step(db, statement, &row)) {
+            row = true;
+        }
+        sqlite3_reset(statement);
+    }
+    lethe_db_unlock(db);
+    return row;
+}
+
+/* The object id in "a/xx/ID.png" or "o/xx/ID". */
+static bool object_id_of(const char *key, struct lethe_id *id)
+{
+    size_t len = strlen(key);
+
+    return (len == 37 || (len == 41 && strcmp(key + 37, ".png") == 0)) &&
+           !lethe_unhex(key + 5, 32, id->bytes, sizeof id->bytes);
+}
+
+static enum lethe_err sweep_object(void *context, const char *key, const struct lethe_store_stat *stat)
+{
+    struct gc *gc = context;
+    struct lethe_id id;
+
+    if (!object_id_of(key, &id) || stat->modified > gc->now - GRACE_SECONDS || has(&gc->needed, &id) ||
+        in_object_table(gc->options->db, &id)) {
+        return LETHE_OK;
+    }
+    return remove_key(gc, key, stat->size);
+}
+
+static enum lethe_err sweep_segment(void *context, const char *key, const struct lethe_store_stat *stat)
+{
+    struct gc *gc = context;
+    unsigned long long epoch;
+    struct lethe_id id;
+
+    if (strlen(key) != 2 + 16 + 1 + 32 || sscanf(key, "j/%16llx-", &epoch) != 1 ||
+        lethe_unhex(key + 19, 32, id.bytes, sizeof id.bytes) || has(&gc->chain, &id)) {
+        return LETHE_OK;
+    }
+    /* Behind the floor it is surely old; otherwise it may be an intent on its way. */
+    if (epoch < gc->floor || stat->modified <= gc->now - GRACE_SECONDS) {
+        return remove_key(gc, key, stat->size);
+    }
+    return LETHE_OK;
+}
+
+enum lethe_err lethe_gc_run(const struct lethe_gc_options *options, struct lethe_gc_result *result)
+{
+    struct gc gc = {.options = options, .result = result, .now = (int64_t)time(NULL)};
+    struct lethe_store *store = lethe_vault_store(options->vault);
+    enum lethe_err err;
+
+    *result = (struct lethe_gc_result){0};
+    err = walk(&gc);
+    if (!err) {
+        err = collect_dead(&gc);
+    }
+    if (!err) {
+        err = lethe_commit_wait(options->committer);
+    }
+    if (!err) {
+        err = lethe_store_list(store, "j/", sweep_segment, &gc);
+    }
+    if (!err) {
+        err = lethe_store_list(store, "o/", sweep_object, &gc);
+    }
+    if (!err) {
+        err = lethe_store_list(store, "a/", sweep_object, &gc);
+    }
+    free(gc.needed.ids);
+    free(gc.chain.ids);
+    return err;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Collects what no kept epoch names: objects that died before the oldest kept epoch, journal segments behind the
+ * snapshot that it stands on, and what cut-off uploads left behind (found by listing; what is younger than a day is
+ * left alone, because it may be on its way).
+ */
+#ifndef LETHE_FS_VAULT_GC_H
+#define LETHE_FS_VAULT_GC_H
+
+#include <stdint.h>
+
+#include "fs/device/commit.h"
+#include "fs/vault/vault.h"
+
+struct lethe_gc_options {
+    struct lethe_vault *vault;
+    struct lethe_db *db; /* of this device, up to date with the head */
+    struct lethe_committer *committer;
+    int64_t keep_seconds; /* epochs younger than that stay mountable with --at; 0: only the newest */
+};
+
+struct lethe_gc_result {
+    uint64_t objects;
+    uint64_t bytes;
+};
+
+/* *result counts what was removed, also when an error ends it early. */
+enum lethe_err lethe_gc_run(const struct lethe_gc_options *options, struct lethe_gc_result *result) LETHE_MUST_CHECK;
+
+#endif
