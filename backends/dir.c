@@ -227,7 +227,7 @@ out:
 static enum lethe_err dir_put(struct lethe_store *store, const char *key, const uint8_t *bytes, size_t len)
 {
     struct lethe_dir *dir = dir_of(store);
-    const char *name;
+    const char *name = NULL;
     int root, parent = -1;
     enum lethe_err err;
 
@@ -298,7 +298,7 @@ static enum lethe_err remove_versions(struct lethe_dir *dir, int root, const cha
 static enum lethe_err dir_remove(struct lethe_store *store, const char *key)
 {
     struct lethe_dir *dir = dir_of(store);
-    const char *name;
+    const char *name = NULL;
     int root, parent = -1;
     enum lethe_err err;
 

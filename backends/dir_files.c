@@ -19,7 +19,7 @@
 #include "lethe/log.h"
 
 #define TEMP_NAME_MAX 64
-#define SWEEP_AGE (24 * 60 * 60)
+#define SWEEP_AGE 86400 /* seconds */
 
 static enum lethe_err away(struct lethe_dir *dir)
 {

@@ -97,7 +97,8 @@ static enum lethe_err report_root_keys(struct walk *walk, int root)
         }
         close(fd);
         if (!err) {
-            strcpy(walk->key, walk->keys[i]); /* both have LETHE_STORE_KEY_MAX + 1 bytes at most */
+            memcpy(walk->key, walk->keys[i],
+                   strlen(walk->keys[i]) + 1); /* both have LETHE_STORE_KEY_MAX + 1 bytes at most */
             err = report(walk, &stat);
         }
         if (err) {

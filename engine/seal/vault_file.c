@@ -90,7 +90,7 @@ static enum lethe_err add_slot(struct lethe_vault_state *state, const struct let
     if (state->count >= LETHE_VAULT_SLOTS || !lethe_slot_label_valid(label)) {
         return LETHE_ERR_ARG;
     }
-    strcpy(slot.label, label); /* its length was checked above */
+    memcpy(slot.label, label, strlen(label) + 1); /* its length was checked above */
     random->fill(random->context, slot.id.bytes, sizeof slot.id.bytes);
     err = lethe_slot_wrap(&slot, &state->settings.id, passphrase, passphrase_len, device, master, random);
     if (err) {

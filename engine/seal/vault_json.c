@@ -167,7 +167,7 @@ static bool read_slot(json_t *json, struct lethe_slot *slot)
         memory > UINT32_MAX || passes < 0 || passes > UINT32_MAX) {
         return false;
     }
-    strcpy(slot->label, label); /* its length was checked above */
+    memcpy(slot->label, label, strlen(label) + 1); /* its length was checked above */
     slot->created = created;
     slot->cost = (struct lethe_kdf_cost){(uint32_t)memory, (uint32_t)passes};
     return read_bytes(id, slot->id.bytes, 16) && read_bytes(salt, slot->salt, sizeof slot->salt) &&
