@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bytes of the format, fixed for good: with known secrets and counted instead of random bytes, everything sealed
- * has these hashes (BLAKE2b-256). A decoder written from the layouts alone read them all, but for what lies behind
- * Argon2id. Never edit one.
+ * The bytes of the format, fixed for good: with known secrets and counted instead of random bytes, everything
+ * sealed has these hashes (BLAKE2b-256). A decoder written from the layouts alone read them all, but for what
+ * lies behind Argon2id. Never edit one.
  */
 #include <setjmp.h>
 #include <stdarg.h>
