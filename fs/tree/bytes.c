@@ -146,6 +146,11 @@ int lethe_tree_open_file(struct lethe_tree *tree, uint64_t ino, int flags, struc
         *file = (struct lethe_file){.tree = tree, .inode = inode, .writer = writer};
         pthread_mutex_lock(&tree->cache);
         tree->open_files++;
+        file->next = tree->files;
+        if (file->next) {
+            file->next->previous = file;
+        }
+        tree->files = file;
         pthread_mutex_unlock(&tree->cache);
         *out = file;
         file = NULL;
@@ -189,6 +194,10 @@ void lethe_tree_release_file(struct lethe_file *file)
     }
     pthread_mutex_lock(&tree->cache);
     tree->open_files--;
+    *(file->previous ? &file->previous->next : &tree->files) = file->next;
+    if (file->next) {
+        file->next->previous = file->previous;
+    }
     pthread_mutex_unlock(&tree->cache);
     lethe_inode_put(tree, inode);
     free(file);

@@ -86,6 +86,7 @@ struct lethe_file {
     struct lethe_tree *tree;
     struct lethe_inode *inode; /* holds a reference */
     bool writer;
+    struct lethe_file *previous, *next; /* all open files, guarded by cache */
 };
 
 struct lethe_tree {
@@ -103,6 +104,7 @@ struct lethe_tree {
     size_t lru_count, lru_max;
     struct lethe_inode *dirty;
     uint64_t open_files;
+    struct lethe_file *files;
 
     int64_t (*monotonic)(void); /* nanoseconds; replaced by tests */
 };

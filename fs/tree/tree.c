@@ -291,6 +291,12 @@ void lethe_tree_close(struct lethe_tree *tree)
     if (!tree) {
         return;
     }
+    while (tree->files) {
+        struct lethe_file *file = tree->files; /* open when the mount ended */
+
+        tree->files = file->next;
+        free(file);
+    }
     lethe_inode_cache_release(tree);
     pthread_mutex_destroy(&tree->cache);
     pthread_mutex_destroy(&tree->names);

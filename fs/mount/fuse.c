@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The FUSE session: mounting, and threads that serve. The loop is our own rather than libfuse's so that the
+ * number of threads is bounded, and so that lethe_fuse_stop works from a signal handler in any thread: it
+ * writes to an eventfd that lethe_fuse_serve waits on, which then cancels the threads where they wait for
+ * requests (and nowhere else).
+ */
+#include "fs/mount/fuse_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "lethe/log.h"
+
+static void log_libfuse(enum fuse_log_level level, const char *format, va_list arguments)
+{
+    char text[512];
+    size_t len;
+
+    vsnprintf(text, sizeof(text), format, arguments);
+    len = strlen(text);
+    while (len > 0 && text[len - 1] == '\n') {
+        text[--len] = '\0';
+    }
+    lethe_log(level <= FUSE_LOG_ERR       ? LETHE_LOG_ERROR
+              : level == FUSE_LOG_WARNING ? LETHE_LOG_WARN
+                                          : LETHE_LOG_DEBUG,
+              "%s", text);
+}
+
+/* An option's value inside a comma-separated list. */
+static void put_escaped(struct lethe_buf *out, const char *text)
+{
+    for (; *text; text++) {
+        if (*text == ',' || *text == '\\') {
+            lethe_buf_put_u8(out, '\\');
+        }
+        lethe_buf_put_u8(out, (uint8_t)*text);
+    }
+}
+
+static enum lethe_err build_arguments(const struct lethe_fuse_options *options, struct fuse_args *args)
+{
+    static const char fixed[] = ",subtype=lethefs,default_permissions,max_read=1048576";
+    struct lethe_buf text = {0};
+    enum lethe_err err;
+
+    lethe_buf_put(&text, "fsname=", 7);
+    put_escaped(&text, options->source);
+    lethe_buf_put(&text, fixed, sizeof(fixed) - 1);
+    if (options->allow_other) {
+        lethe_buf_put(&text, ",allow_other", 12);
+    }
+    if (options->read_only) {
+        lethe_buf_put(&text, ",ro", 3);
+    }
+    if (options->more && options->more[0]) {
+        lethe_buf_put(&text, ",", 1);
+        lethe_buf_put(&text, options->more, strlen(options->more));
+    }
+    lethe_buf_put_u8(&text, 0);
+    err = lethe_buf_status(&text);
+    if (!err && (fuse_opt_add_arg(args, "lethefs") || fuse_opt_add_arg(args, "-o") ||
+                 fuse_opt_add_arg(args, (const char *)text.data))) {
+        err = LETHE_ERR_NOMEM;
+    }
+    lethe_buf_release(&text);
+    return err;
+}
+
+/* libfuse tells little about why a mount fails. */
+static enum lethe_err check_mountpoint(const char *path)
+{
+    struct stat attr;
+    int fd;
+
+    if (stat(path, &attr)) {
+        lethe_log(LETHE_LOG_ERROR, "mount point %s: %s", path, strerror(errno));
+        return errno == ENOTCONN ? LETHE_ERR_BUSY : lethe_err_from_errno(errno);
+    }
+    if (!S_ISDIR(attr.st_mode)) {
+        lethe_log(LETHE_LOG_ERROR, "mount point %s is not a directory", path);
+        return LETHE_ERR_NOT_FOUND;
+    }
+    fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+        lethe_log(LETHE_LOG_ERROR, "/dev/fuse: %s; load the kernel module fuse, or ask for access to it",
+                  strerror(errno));
+        return LETHE_ERR_DENIED;
+    }
+    close(fd);
+    return LETHE_OK;
+}
+
+enum lethe_err lethe_fuse_mount(const struct lethe_fuse_options *options, struct lethe_fuse **out)
+{
+    struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+    struct lethe_fuse *fuse = NULL;
+    enum lethe_err err = check_mountpoint(options->mountpoint);
+
+    *out = NULL;
+    if (err) {
+        return err;
+    }
+    fuse = calloc(1, sizeof(*fuse));
+    if (!fuse) {
+        return LETHE_ERR_NOMEM;
+    }
+    fuse->options = *options;
+    fuse->options.mountpoint = fuse->options.source = fuse->options.more = NULL;
+    pthread_mutex_init(&fuse->lock, NULL);
+    fuse->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fuse->wake < 0) {
+        err = LETHE_ERR_IO;
+        goto out;
+    }
+    fuse_set_log_func(log_libfuse);
+    err = build_arguments(options, &args);
+    if (err) {
+        goto out;
+    }
+    fuse->session = fuse_session_new(&args, &lethe_fuse_ops, sizeof(lethe_fuse_ops), fuse);
+    if (!fuse->session) {
+        lethe_log(LETHE_LOG_ERROR, "FUSE refuses these mount options");
+        err = LETHE_ERR_ARG;
+        goto out;
+    }
+    errno = 0;
+    if (fuse_session_mount(fuse->session, options->mountpoint)) {
+        err = errno == EBUSY ? LETHE_ERR_BUSY : LETHE_ERR_DENIED;
+        lethe_log(LETHE_LOG_ERROR, "cannot mount on %s: %s", options->mountpoint,
+                  errno ? strerror(errno) : "see the line before");
+        goto out;
+    }
+    fuse->mounted = true;
+    lethe_fuse_wire_install(fuse->session);
+    *out = fuse;
+    fuse = NULL;
+out:
+    fuse_opt_free_args(&args);
+    lethe_fuse_unmount(fuse);
+    return err;
+}
+
+static void *work(void *argument);
+
+/* lock is held. */
+static bool start_worker(struct lethe_fuse *fuse)
+{
+    for (unsigned i = 0; i < LETHE_FUSE_THREADS; i++) {
+        struct lethe_fuse_worker *worker = &fuse->workers[i];
+
+        if (worker->state == LETHE_WORKER_RUNNING) {
+            continue;
+        }
+        if (worker->state == LETHE_WORKER_ENDED) {
+            pthread_join(worker->thread, NULL);
+            worker->state = LETHE_WORKER_NONE;
+        }
+        worker->fuse = fuse;
+        if (pthread_create(&worker->thread, NULL, work, worker)) {
+            return false;
+        }
+        worker->state = LETHE_WORKER_RUNNING;
+        fuse->running++;
+        fuse->idle++;
+        return true;
+    }
+    return false;
+}
+
+static void wake_up(struct lethe_fuse *fuse)
+{
+    const uint64_t one = 1;
+    ssize_t written = write(fuse->wake, &one, sizeof(one));
+
+    (void)written; /* a full counter wakes as well */
+}
+
+static void free_buffers(struct lethe_fuse_worker *worker)
+{
+    free(worker->request.mem);
+    free(worker->scratch);
+    worker->request = (struct fuse_buf){0};
+    worker->scratch = NULL;
+}
+
+/* One request. false: the thread shall end. */
+static bool serve_one(struct lethe_fuse_worker *worker)
+{
+    struct lethe_fuse *fuse = worker->fuse;
+    int state, got;
+    bool stay = true;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
+    got = fuse_session_receive_buf(fuse->session, &worker->request);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    if (got == -EINTR || got == -EAGAIN) {
+        return true;
+    }
+    pthread_mutex_lock(&fuse->lock);
+    if (got <= 0) {
+        if (got < 0 && got != -ENODEV && !fuse->stopping) {
+            fuse->result = LETHE_ERR_IO;
+            lethe_log(LETHE_LOG_ERROR, "FUSE requests cannot be read any more: %s", strerror(-got));
+        }
+        pthread_mutex_unlock(&fuse->lock);
+        wake_up(fuse);
+        return false;
+    }
+    fuse->idle--;
+    if (fuse->idle == 0 && fuse->running < LETHE_FUSE_THREADS && !fuse->stopping) {
+        start_worker(fuse); /* without a new one, those there are go on */
+    }
+    pthread_mutex_unlock(&fuse->lock);
+
+    fuse_session_process_buf(fuse->session, &worker->request);
+
+    pthread_mutex_lock(&fuse->lock);
+    fuse->idle++;
+    if (fuse->idle > LETHE_FUSE_IDLE_THREADS && !fuse->stopping) {
+        stay = false;
+        fuse->idle--;
+        fuse->running--;
+        free_buffers(worker);
+        worker->state = LETHE_WORKER_ENDED;
+    }
+    pthread_mutex_unlock(&fuse->lock);
+    return stay;
+}
+
+static _Thread_local struct lethe_fuse_worker *current;
+
+static void *work(void *argument)
+{
+    int state;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    current = argument;
+    while (serve_one(argument)) {
+    }
+    return NULL;
+}
+
+void *lethe_fuse_scratch(void)
+{
+    if (!current) {
+        return NULL;
+    }
+    if (!current->scratch) {
+        current->scratch = malloc(LETHE_FUSE_MAX_IO);
+    }
+    return current->scratch;
+}
+
+enum lethe_err lethe_fuse_serve(struct lethe_fuse *fuse, void (*ready)(void *context), void *context)
+{
+    struct pollfd wake = {.fd = fuse->wake, .events = POLLIN};
+    sigset_t all, old;
+    bool started;
+
+    fuse->ready = ready;
+    fuse->ready_context = context;
+    fuse->result = LETHE_OK;
+    /* Signals are for the caller's thread. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    pthread_mutex_lock(&fuse->lock);
+    started = start_worker(fuse);
+    pthread_mutex_unlock(&fuse->lock);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (!started) {
+        return LETHE_ERR_NOMEM;
+    }
+    while (poll(&wake, 1, -1) < 0 && errno == EINTR) {
+    }
+    pthread_mutex_lock(&fuse->lock);
+    fuse->stopping = true;
+    pthread_mutex_unlock(&fuse->lock);
+    fuse_session_exit(fuse->session);
+    for (unsigned i = 0; i < LETHE_FUSE_THREADS; i++) {
+        struct lethe_fuse_worker *worker = &fuse->workers[i];
+
+        /* From here on no thread starts or retires. */
+        if (worker->state == LETHE_WORKER_RUNNING) {
+            pthread_cancel(worker->thread);
+        }
+        if (worker->state != LETHE_WORKER_NONE) {
+            pthread_join(worker->thread, NULL);
+            free_buffers(worker);
+        }
+        worker->state = LETHE_WORKER_NONE;
+    }
+    return fuse->result;
+}
+
+void lethe_fuse_stop(struct lethe_fuse *fuse)
+{
+    int saved = errno;
+
+    wake_up(fuse);
+    errno = saved;
+}
+
+void lethe_fuse_invalidate(struct lethe_fuse *fuse, uint64_t ino)
+{
+    int error = fuse_lowlevel_notify_inval_inode(fuse->session, ino, 0, 0);
+
+    /* ENOENT: the kernel does not know the inode, so it caches nothing of it. */
+    if (error && error != -ENOENT) {
+        lethe_log(LETHE_LOG_WARN, "the kernel could not drop cached bytes: %s", strerror(-error));
+    }
+}
+
+void lethe_fuse_unmount(struct lethe_fuse *fuse)
+{
+    if (!fuse) {
+        return;
+    }
+    if (fuse->session) {
+        if (fuse->mounted) {
+            fuse_session_unmount(fuse->session);
+        }
+        fuse_session_destroy(fuse->session);
+    }
+    if (fuse->wake >= 0) {
+        close(fuse->wake);
+    }
+    pthread_mutex_destroy(&fuse->lock);
+    free(fuse);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* What the three files of the FUSE session share: fuse.c (session), fuse_ops.c (requests), fuse_wire.c
+ * (flags). */
+#ifndef LETHE_FS_MOUNT_FUSE_INTERNAL_H
+#define LETHE_FS_MOUNT_FUSE_INTERNAL_H
+
+#define FUSE_USE_VERSION 312
+#include <fuse_lowlevel.h>
+
+#include <pthread.h>
+
+#include "fs/mount/fuse.h"
+
+#define LETHE_FUSE_MAX_IO (1u << 20)
+
+enum lethe_fuse_worker_state {
+    LETHE_WORKER_NONE,
+    LETHE_WORKER_RUNNING,
+    LETHE_WORKER_ENDED /* to be joined */
+};
+
+struct lethe_fuse_worker {
+    struct lethe_fuse *fuse;
+    pthread_t thread;
+    enum lethe_fuse_worker_state state; /* guarded by lethe_fuse.lock */
+    struct fuse_buf request;
+    void *scratch; /* LETHE_FUSE_MAX_IO bytes for replies, made when first needed */
+};
+
+#define LETHE_FUSE_THREADS 32u
+#define LETHE_FUSE_IDLE_THREADS 6u
+
+struct lethe_fuse {
+    struct lethe_fuse_options options; /* the strings are not kept */
+    struct fuse_session *session;
+    bool mounted;
+    int wake; /* eventfd: written to end lethe_fuse_serve */
+    void (*ready)(void *context);
+    void *ready_context;
+
+    pthread_mutex_t lock;
+    struct lethe_fuse_worker workers[LETHE_FUSE_THREADS]; /* state, and the next three, are guarded by lock */
+    unsigned running, idle;
+    bool stopping;
+    enum lethe_err result;
+};
+
+extern const struct fuse_lowlevel_ops lethe_fuse_ops;
+
+/* --- fuse.c --- */
+/* LETHE_FUSE_MAX_IO bytes of this thread, or NULL. */
+void *lethe_fuse_scratch(void);
+
+/* --- fuse_wire.c: what libfuse has no words for, on the bytes of requests and replies --- */
+/* Negotiates FUSE_HANDLE_KILLPRIV_V2 where libfuse can be hooked. After the mount, before the first request.
+ */
+void lethe_fuse_wire_install(struct fuse_session *session);
+/* Whether that was agreed with the kernel. */
+bool lethe_fuse_wire_killpriv(void);
+/* Whether the request that this thread read last asks for set-id bits to be cleared (only then). */
+bool lethe_fuse_wire_kills(void);
+
+#endif

@@ -1,0 +1,630 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The requests of the kernel, each one call of the tree. The kernel checks permissions (default_permissions)
+ * and keeps locks; it owns size, mtime and ctime of the regular files in its cache (writeback), so what
+ * getattr says of these is used for others alone. Entries and attributes are good for an hour, as nobody else
+ * changes the tree; what does (the sealer, in lossy vaults) calls lethe_fuse_invalidate. There is no flush
+ * and no opendir: the kernel then stops asking, and a close costs one message less.
+ */
+#include "fs/mount/fuse_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/errno.h"
+
+#define TIMEOUT 3600.0
+#define VIRTUAL_PREFIX "user.lethefs."
+#define XATTR_MAX 65536u
+
+static struct lethe_fuse *fuse_of(fuse_req_t req)
+{
+    return fuse_req_userdata(req);
+}
+
+static struct lethe_tree *tree_of(fuse_req_t req)
+{
+    return fuse_of(req)->options.tree;
+}
+
+static struct lethe_owner owner_of(fuse_req_t req)
+{
+    const struct fuse_ctx *context = fuse_req_ctx(req);
+
+    return (struct lethe_owner){.uid = context->uid, .gid = context->gid};
+}
+
+static struct lethe_file *file_of(const struct fuse_file_info *info)
+{
+    return (struct lethe_file *)(uintptr_t)info->fh;
+}
+
+static void reply_error(fuse_req_t req, int error)
+{
+    fuse_reply_err(req, error < 0 ? -error : error);
+}
+
+static struct fuse_entry_param entry_for(const struct stat *attr)
+{
+    return (struct fuse_entry_param){.ino = attr->st_ino,
+                                     .generation = 1, /* inode numbers are never used again */
+                                     .attr = *attr,
+                                     .attr_timeout = TIMEOUT,
+                                     .entry_timeout = TIMEOUT};
+}
+
+static void reply_entry(fuse_req_t req, int error, const struct stat *attr)
+{
+    struct fuse_entry_param entry;
+
+    if (error) {
+        reply_error(req, error);
+        return;
+    }
+    entry = entry_for(attr);
+    fuse_reply_entry(req, &entry);
+}
+
+/* Without the flag of the wire, a guess: whoever is not root has no CAP_FSETID. */
+static bool must_kill(fuse_req_t req, const struct fuse_file_info *info)
+{
+    if (lethe_fuse_wire_killpriv()) {
+        return lethe_fuse_wire_kills();
+    }
+    return !(info && info->writepage) && fuse_req_ctx(req)->uid != 0;
+}
+
+static void op_init(void *context, struct fuse_conn_info *conn)
+{
+    static const unsigned wanted[] = {
+        FUSE_CAP_ASYNC_READ,          FUSE_CAP_ATOMIC_O_TRUNC, FUSE_CAP_WRITEBACK_CACHE,
+        FUSE_CAP_PARALLEL_DIROPS,     FUSE_CAP_READDIRPLUS,    FUSE_CAP_READDIRPLUS_AUTO,
+        FUSE_CAP_NO_OPENDIR_SUPPORT,  FUSE_CAP_CACHE_SYMLINKS, FUSE_CAP_ASYNC_DIO,
+        FUSE_CAP_EXPLICIT_INVAL_DATA, FUSE_CAP_HANDLE_KILLPRIV};
+    static const unsigned unwanted[] = {
+        FUSE_CAP_SPLICE_READ,     FUSE_CAP_SPLICE_WRITE, FUSE_CAP_SPLICE_MOVE,
+        FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_POSIX_LOCKS,  FUSE_CAP_FLOCK_LOCKS,
+        FUSE_CAP_DONT_MASK,       FUSE_CAP_POSIX_ACL,    FUSE_CAP_EXPORT_SUPPORT};
+    struct lethe_fuse *fuse = context;
+
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+        conn->want |= conn->capable & wanted[i];
+    }
+    for (size_t i = 0; i < sizeof(unwanted) / sizeof(unwanted[0]); i++) {
+        conn->want &= ~unwanted[i];
+    }
+    conn->max_write = LETHE_FUSE_MAX_IO;
+    conn->max_read = LETHE_FUSE_MAX_IO;
+    conn->max_background = 64;
+    conn->congestion_threshold = 48;
+    conn->time_gran = 1;
+    if (fuse->ready) {
+        fuse->ready(fuse->ready_context);
+    }
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct stat attr;
+    int error = lethe_tree_lookup(tree_of(req), parent, name, &attr);
+
+    if (error == -ENOENT) {
+        /* Remembered by the kernel: nobody but it makes names. */
+        struct fuse_entry_param none = {.ino = 0, .entry_timeout = TIMEOUT};
+
+        fuse_reply_entry(req, &none);
+        return;
+    }
+    reply_entry(req, error, &attr);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
+{
+    lethe_tree_forget(tree_of(req), ino, count);
+    fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+    for (size_t i = 0; i < count; i++) {
+        lethe_tree_forget(tree_of(req), forgets[i].ino, forgets[i].nlookup);
+    }
+    fuse_reply_none(req);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
+{
+    struct stat attr;
+    int error = lethe_tree_getattr(tree_of(req), ino, &attr);
+
+    (void)info;
+    if (error) {
+        reply_error(req, error);
+    } else {
+        fuse_reply_attr(req, &attr, TIMEOUT);
+    }
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int valid,
+                       struct fuse_file_info *info)
+{
+    static const struct {
+        int fuse;
+        unsigned tree;
+    } bits[] = {{FUSE_SET_ATTR_MODE, LETHE_SET_MODE},       {FUSE_SET_ATTR_UID, LETHE_SET_UID},
+                {FUSE_SET_ATTR_GID, LETHE_SET_GID},         {FUSE_SET_ATTR_SIZE, LETHE_SET_SIZE},
+                {FUSE_SET_ATTR_ATIME, LETHE_SET_ATIME},     {FUSE_SET_ATTR_MTIME, LETHE_SET_MTIME},
+                {FUSE_SET_ATTR_ATIME_NOW, LETHE_SET_ATIME}, {FUSE_SET_ATTR_MTIME_NOW, LETHE_SET_MTIME},
+                {FUSE_SET_ATTR_CTIME, LETHE_SET_CTIME}};
+    struct timespec now;
+    struct stat attr;
+    unsigned mask = 0;
+    int error;
+
+    (void)info;
+    for (size_t i = 0; i < sizeof(bits) / sizeof(bits[0]); i++) {
+        mask |= valid & bits[i].fuse ? bits[i].tree : 0;
+    }
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    if (valid & FUSE_SET_ATTR_ATIME_NOW) {
+        want->st_atim = now;
+    }
+    if (valid & FUSE_SET_ATTR_MTIME_NOW) {
+        want->st_mtim = now;
+    }
+    if (lethe_fuse_wire_killpriv() ? lethe_fuse_wire_kills()
+                                   : (mask & LETHE_SET_SIZE) && fuse_req_ctx(req)->uid != 0) {
+        mask |= LETHE_SET_KILL_SUID;
+    }
+    error = lethe_tree_setattr(tree_of(req), ino, mask, want, &attr);
+    if (error) {
+        reply_error(req, error);
+    } else {
+        fuse_reply_attr(req, &attr, TIMEOUT);
+    }
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+    char *target;
+    int error = lethe_tree_readlink(tree_of(req), ino, &target);
+
+    if (error) {
+        reply_error(req, error);
+        return;
+    }
+    fuse_reply_readlink(req, target);
+    free(target);
+}
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+    struct lethe_owner owner = owner_of(req);
+    struct stat attr;
+    int error = lethe_tree_mknod(tree_of(req), parent, name, mode, rdev, &owner, &attr);
+
+    reply_entry(req, error, &attr);
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    struct lethe_owner owner = owner_of(req);
+    struct stat attr;
+    int error = lethe_tree_mkdir(tree_of(req), parent, name, mode, &owner, &attr);
+
+    reply_entry(req, error, &attr);
+}
+
+static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+    struct lethe_owner owner = owner_of(req);
+    struct stat attr;
+    int error = lethe_tree_symlink(tree_of(req), target, parent, name, &owner, &attr);
+
+    reply_entry(req, error, &attr);
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+    struct stat attr;
+    int error = lethe_tree_link(tree_of(req), ino, parent, name, &attr);
+
+    reply_entry(req, error, &attr);
+}
+
+static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    reply_error(req, lethe_tree_unlink(tree_of(req), parent, name));
+}
+
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    reply_error(req, lethe_tree_rmdir(tree_of(req), parent, name));
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+                      const char *new_name, unsigned flags)
+{
+    reply_error(req, lethe_tree_rename(tree_of(req), parent, name, new_parent, new_name, flags));
+}
+
+static int open_file(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
+{
+    struct lethe_file *file;
+    int error = lethe_tree_open_file(tree_of(req), ino, info->flags, &file);
+
+    if (error) {
+        return error;
+    }
+    if ((info->flags & O_TRUNC) && must_kill(req, NULL)) {
+        struct stat attr = {0};
+
+        error = lethe_tree_setattr(tree_of(req), ino, LETHE_SET_KILL_SUID, &attr, &attr);
+        if (error) {
+            lethe_tree_release_file(file);
+            return error;
+        }
+    }
+    info->fh = (uint64_t)(uintptr_t)file;
+    info->keep_cache = 1;
+    return 0;
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
+{
+    int error = open_file(req, ino, info);
+
+    if (error) {
+        reply_error(req, error);
+    } else if (fuse_reply_open(req, info)) {
+        lethe_tree_release_file(file_of(info)); /* interrupted: the kernel will not release it */
+    }
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+                      struct fuse_file_info *info)
+{
+    struct lethe_owner owner = owner_of(req);
+    struct fuse_entry_param entry;
+    struct stat attr;
+    int error = lethe_tree_mknod(tree_of(req), parent, name, S_IFREG | (mode & 07777), 0, &owner, &attr);
+
+    if (error == -EEXIST && !(info->flags & O_EXCL)) {
+        error = lethe_tree_lookup(tree_of(req), parent, name, &attr);
+    } else if (!error) {
+        info->flags &= ~O_TRUNC; /* nothing there yet */
+    }
+    if (!error) {
+        error = open_file(req, attr.st_ino, info);
+    }
+    if (error) {
+        reply_error(req, error);
+        return;
+    }
+    entry = entry_for(&attr);
+    if (fuse_reply_create(req, &entry, info)) {
+        lethe_tree_release_file(file_of(info));
+    }
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
+{
+    (void)ino;
+    lethe_tree_release_file(file_of(info));
+    fuse_reply_err(req, 0);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *info)
+{
+    size_t got;
+    void *own = NULL, *buffer = size <= LETHE_FUSE_MAX_IO ? lethe_fuse_scratch() : NULL;
+    int error;
+
+    (void)ino;
+    if (!buffer) {
+        buffer = own = malloc(size ? size : 1);
+    }
+    error = buffer ? lethe_tree_read(file_of(info), (uint64_t)offset, buffer, size, &got) : -ENOMEM;
+    if (error) {
+        reply_error(req, error);
+    } else {
+        fuse_reply_buf(req, buffer, got);
+    }
+    free(own);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
+                     struct fuse_file_info *info)
+{
+    int error = lethe_tree_write(file_of(info), (uint64_t)offset, bytes, size, must_kill(req, info));
+
+    (void)ino;
+    if (error) {
+        reply_error(req, error);
+    } else {
+        fuse_reply_write(req, size);
+    }
+}
+
+static int wait_for_vault(struct lethe_fuse *fuse)
+{
+    if (!fuse->options.sync_vault || !fuse->options.sync) {
+        return 0;
+    }
+    return -lethe_errno_of_bytes(fuse->options.sync(fuse->options.context));
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *info)
+{
+    int error = lethe_tree_fsync(file_of(info));
+
+    (void)ino;
+    (void)data_only; /* a commit takes all */
+    reply_error(req, error ? error : wait_for_vault(fuse_of(req)));
+}
+
+static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *info)
+{
+    struct lethe_fuse *fuse = fuse_of(req);
+    int error = 0;
+
+    (void)ino;
+    (void)data_only;
+    (void)info;
+    if (fuse->options.committer) {
+        error = -lethe_errno_of_bytes(lethe_commit_wait(fuse->options.committer));
+    }
+    reply_error(req, error ? error : wait_for_vault(fuse));
+}
+
+struct listing {
+    fuse_req_t req;
+    char *buffer;
+    size_t size, used;
+    bool plus;
+};
+
+static bool list_entry(void *context, const struct lethe_dirent *entry, const struct stat *attr)
+{
+    struct listing *listing = context;
+    size_t left = listing->size - listing->used, need;
+    char *at = listing->buffer + listing->used;
+
+    if (listing->plus) {
+        struct fuse_entry_param param = entry_for(attr);
+
+        if (entry->cookie <= 2) {
+            param.ino = 0; /* . and .. are no lookups */
+        }
+        need = fuse_add_direntry_plus(listing->req, at, left, entry->name, &param, (off_t)entry->cookie);
+    } else {
+        need = fuse_add_direntry(listing->req, at, left, entry->name, attr, (off_t)entry->cookie);
+    }
+    if (need > left) {
+        return false;
+    }
+    listing->used += need;
+    return true;
+}
+
+static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool plus)
+{
+    struct listing listing = {.req = req, .size = size, .plus = plus};
+    int error;
+
+    listing.buffer = malloc(size ? size : 1);
+    error = listing.buffer
+                ? lethe_tree_readdir(tree_of(req), ino, (uint64_t)offset, plus, list_entry, &listing)
+                : -ENOMEM;
+    /* What was listed before an error is good; the error comes with the next request. */
+    if (error && listing.used == 0) {
+        reply_error(req, error);
+    } else {
+        fuse_reply_buf(req, listing.buffer, listing.used);
+    }
+    free(listing.buffer);
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *info)
+{
+    (void)info;
+    list(req, ino, size, offset, false);
+}
+
+static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                           struct fuse_file_info *info)
+{
+    (void)info;
+    list(req, ino, size, offset, true);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+    struct lethe_fuse *fuse = fuse_of(req);
+    struct statvfs out = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = 255};
+
+    (void)ino;
+    if (fuse->options.statfs) {
+        fuse->options.statfs(fuse->options.context, &out);
+    } else {
+        struct lethe_contents_usage usage;
+
+        lethe_contents_usage(fuse->options.contents, &usage);
+        out.f_blocks = usage.limit / out.f_frsize;
+        out.f_bfree = out.f_bavail = usage.free / out.f_frsize;
+    }
+    fuse_reply_statfs(req, &out);
+}
+
+static bool is_virtual(const char *name)
+{
+    return strncmp(name, VIRTUAL_PREFIX, strlen(VIRTUAL_PREFIX)) == 0;
+}
+
+static void reply_bytes(fuse_req_t req, size_t size, const void *bytes, size_t len)
+{
+    if (size == 0) {
+        fuse_reply_xattr(req, len);
+    } else if (len > size) {
+        fuse_reply_err(req, ERANGE);
+    } else {
+        fuse_reply_buf(req, bytes, len);
+    }
+}
+
+static void get_virtual(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+    struct lethe_fuse *fuse = fuse_of(req);
+    struct lethe_buf value = {0};
+    enum lethe_err err = LETHE_ERR_NOT_FOUND;
+
+    if (fuse->options.virtual_xattr) {
+        err = fuse->options.virtual_xattr(fuse->options.context, ino, name + strlen(VIRTUAL_PREFIX), &value);
+    }
+    if (!err) {
+        err = lethe_buf_status(&value);
+    }
+    if (err) {
+        fuse_reply_err(req, err == LETHE_ERR_NOT_FOUND ? ENODATA : lethe_errno_of_bytes(err));
+    } else {
+        reply_bytes(req, size, value.data, value.len);
+    }
+    lethe_buf_release(&value);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+    void *value = NULL;
+    size_t needed, room = size < XATTR_MAX ? size : XATTR_MAX;
+    int error;
+
+    if (is_virtual(name)) {
+        get_virtual(req, ino, name, size);
+        return;
+    }
+    if (room > 0) {
+        value = malloc(room);
+        if (!value) {
+            fuse_reply_err(req, ENOMEM);
+            return;
+        }
+    }
+    error = lethe_tree_getxattr(tree_of(req), ino, name, value, room, &needed);
+    if (error) {
+        reply_error(req, error);
+    } else {
+        reply_bytes(req, size, value, needed);
+    }
+    free(value);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+    char *names = NULL;
+    size_t needed;
+    int error;
+
+    if (size > 0) {
+        names = malloc(size);
+        if (!names) {
+            fuse_reply_err(req, ENOMEM);
+            return;
+        }
+    }
+    error = lethe_tree_listxattr(tree_of(req), ino, names, size, &needed);
+    if (error) {
+        reply_error(req, error);
+    } else {
+        reply_bytes(req, size, names, needed);
+    }
+    free(names);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
+                        int flags)
+{
+    reply_error(req,
+                is_virtual(name) ? -EPERM : lethe_tree_setxattr(tree_of(req), ino, name, value, size, flags));
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+    reply_error(req, is_virtual(name) ? -EPERM : lethe_tree_removexattr(tree_of(req), ino, name));
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t len,
+                         struct fuse_file_info *info)
+{
+    (void)ino;
+    reply_error(req, offset < 0 || len < 0
+                         ? -EINVAL
+                         : lethe_tree_fallocate(file_of(info), mode, (uint64_t)offset, (uint64_t)len));
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *info)
+{
+    uint64_t at = 0;
+    int error = offset < 0 ? -ENXIO : lethe_tree_seek(file_of(info), (uint64_t)offset, whence, &at);
+
+    (void)ino;
+    if (error) {
+        reply_error(req, error);
+    } else {
+        fuse_reply_lseek(req, (off_t)at);
+    }
+}
+
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset,
+                               struct fuse_file_info *from_info, fuse_ino_t to, off_t to_offset,
+                               struct fuse_file_info *to_info, size_t len, int flags)
+{
+    uint64_t done = 0;
+    int error = flags || from_offset < 0 || to_offset < 0
+                    ? -EINVAL
+                    : lethe_tree_copy(file_of(from_info), (uint64_t)from_offset, file_of(to_info),
+                                      (uint64_t)to_offset, len, &done);
+
+    (void)from;
+    (void)to;
+    if (error) {
+        reply_error(req, error);
+    } else {
+        fuse_reply_write(req, (size_t)done);
+    }
+}
+
+const struct fuse_lowlevel_ops lethe_fuse_ops = {
+    .init = op_init,
+    .lookup = op_lookup,
+    .forget = op_forget,
+    .forget_multi = op_forget_multi,
+    .getattr = op_getattr,
+    .setattr = op_setattr,
+    .readlink = op_readlink,
+    .mknod = op_mknod,
+    .mkdir = op_mkdir,
+    .symlink = op_symlink,
+    .link = op_link,
+    .unlink = op_unlink,
+    .rmdir = op_rmdir,
+    .rename = op_rename,
+    .open = op_open,
+    .create = op_create,
+    .release = op_release,
+    .read = op_read,
+    .write = op_write,
+    .fsync = op_fsync,
+    .fsyncdir = op_fsyncdir,
+    .readdir = op_readdir,
+    .readdirplus = op_readdirplus,
+    .statfs = op_statfs,
+    .getxattr = op_getxattr,
+    .listxattr = op_listxattr,
+    .setxattr = op_setxattr,
+    .removexattr = op_removexattr,
+    .fallocate = op_fallocate,
+    .lseek = op_lseek,
+    .copy_file_range = op_copy_file_range,
+};
