@@ -21,7 +21,8 @@
 #include "lethe/mix.h"
 
 #define MIN_BLOCKS 1024u
-#define BAND_BLOCKS 12288u /* half a megapixel of 4:2:0 */
+#define FIRST_BLOCKS 12288u /* half a megapixel of 4:2:0 */
+#define BAND_BLOCKS 24576u
 
 struct shape {
     uint32_t mcu_rows;
@@ -49,16 +50,41 @@ static bool shape_of(const struct lethe_jpeg *jpeg, const uint8_t *const xhat[4]
     return true;
 }
 
-static uint32_t rows_of_band(const struct shape *shape)
-{
-    uint64_t rows = BAND_BLOCKS / shape->row_blocks;
-    uint64_t bands;
+struct cuts {
+    uint32_t first;
+    uint32_t rows; /* 0: one band */
+};
 
-    rows = rows ? rows : 1;
-    bands = (shape->mcu_rows + rows / 2) / rows;
-    bands = bands ? bands : 1;
-    rows = (shape->mcu_rows + bands - 1) / bands;
-    return rows * shape->row_blocks < MIN_BLOCKS ? shape->mcu_rows : (uint32_t)rows;
+static uint32_t at_least_one(uint64_t rows)
+{
+    return rows ? (uint32_t)rows : 1;
+}
+
+/* A first band of its size and equal ones of about theirs; one alone when that would leave a scrap. */
+static struct cuts choose_cuts(const struct shape *shape)
+{
+    uint32_t least = at_least_one((MIN_BLOCKS + shape->row_blocks - 1) / shape->row_blocks);
+    uint32_t first = at_least_one(FIRST_BLOCKS / shape->row_blocks);
+    uint32_t rows = at_least_one(BAND_BLOCKS / shape->row_blocks);
+    uint32_t left, bands;
+
+    first = first < least ? least : first;
+    if (shape->mcu_rows < first + first / 2 + least) {
+        return (struct cuts){shape->mcu_rows, 0};
+    }
+    left = shape->mcu_rows - first;
+    bands = at_least_one((left + (uint64_t)rows / 2) / rows);
+    rows = (left + bands - 1) / bands;
+    return (struct cuts){first, rows < least ? least : rows};
+}
+
+static bool cuts_are_good(const struct shape *shape, uint64_t first, uint64_t rows)
+{
+    if (first == shape->mcu_rows) {
+        return rows == 0;
+    }
+    return first >= 1 && rows >= 1 && first < shape->mcu_rows && rows <= shape->mcu_rows &&
+           first * shape->row_blocks >= MIN_BLOCKS && rows * shape->row_blocks >= MIN_BLOCKS;
 }
 
 static void encode_band(void *context, size_t index)
@@ -77,10 +103,10 @@ static void decode_band(void *context, size_t index)
 
 /* The bands of a picture, to be freed with free(). */
 static struct lethe_coefs_band *make_bands(const struct lethe_jpeg *jpeg, const uint8_t *const xhat[4],
-                                           const struct shape *shape, bool strong, uint32_t rows,
+                                           const struct shape *shape, bool strong, struct cuts cuts,
                                            size_t *count)
 {
-    size_t n = ((size_t)shape->mcu_rows + rows - 1) / rows;
+    size_t n = cuts.rows ? 1 + ((size_t)shape->mcu_rows - cuts.first + cuts.rows - 1) / cuts.rows : 1;
     struct lethe_coefs_band *bands = calloc(n, sizeof *bands);
 
     *count = n;
@@ -88,9 +114,9 @@ static struct lethe_coefs_band *make_bands(const struct lethe_jpeg *jpeg, const 
         bands[i] = (struct lethe_coefs_band){.jpeg = jpeg, .xhat = xhat, .strong = strong};
         for (unsigned c = 0; c < jpeg->components; c++) {
             const struct lethe_jpeg_component *k = &jpeg->component[c];
-            uint64_t first = (uint64_t)i * rows * k->v, end = first + (uint64_t)rows * k->v;
+            uint64_t end = (cuts.first + (uint64_t)i * cuts.rows) * k->v;
 
-            bands[i].first[c] = first < k->blocks_h ? (uint32_t)first : k->blocks_h;
+            bands[i].first[c] = i > 0 ? bands[i - 1].end[c] : 0;
             bands[i].end[c] = end < k->blocks_h ? (uint32_t)end : k->blocks_h;
         }
     }
@@ -105,21 +131,22 @@ enum lethe_err lethe_residual_coefs_encode(const struct lethe_jpeg *jpeg, const 
     struct shape shape;
     enum lethe_err err = LETHE_OK;
     bool strong = effort == LETHE_EFFORT_STRONG;
-    uint32_t rows;
+    struct cuts cuts;
     size_t count;
 
     if (!shape_of(jpeg, xhat, &shape)) {
         return LETHE_ERR_ARG;
     }
     lethe_mix_prepare();
-    rows = rows_of_band(&shape);
-    bands = make_bands(jpeg, xhat, &shape, strong, rows, &count);
+    cuts = choose_cuts(&shape);
+    bands = make_bands(jpeg, xhat, &shape, strong, cuts, &count);
     if (!bands) {
         return LETHE_ERR_NOMEM;
     }
     lethe_pool_run(pool, count, encode_band, bands);
     lethe_buf_put_u8(out, strong);
-    lethe_buf_put_varint(out, rows);
+    lethe_buf_put_varint(out, cuts.first);
+    lethe_buf_put_varint(out, cuts.rows);
     for (size_t i = 0; i < count; i++) {
         err = err ? err : bands[i].err;
         lethe_buf_put_varint(out, bands[i].out.len);
@@ -139,7 +166,7 @@ enum lethe_err lethe_residual_coefs_decode(const uint8_t *bytes, size_t len, con
     struct lethe_reader reader;
     struct shape shape;
     enum lethe_err err;
-    uint64_t rows;
+    uint64_t first, rows;
     uint8_t effort;
     size_t count;
 
@@ -148,13 +175,13 @@ enum lethe_err lethe_residual_coefs_decode(const uint8_t *bytes, size_t len, con
     }
     lethe_reader_init(&reader, bytes, len);
     effort = lethe_read_u8(&reader);
+    first = lethe_read_varint(&reader);
     rows = lethe_read_varint(&reader);
-    if (reader.bad || effort > 1 || rows < 1 || rows > shape.mcu_rows ||
-        (rows < shape.mcu_rows && rows * shape.row_blocks < MIN_BLOCKS)) {
+    if (reader.bad || effort > 1 || !cuts_are_good(&shape, first, rows)) {
         return LETHE_ERR_FORMAT;
     }
     lethe_mix_prepare();
-    bands = make_bands(jpeg, xhat, &shape, effort, (uint32_t)rows, &count);
+    bands = make_bands(jpeg, xhat, &shape, effort, (struct cuts){(uint32_t)first, (uint32_t)rows}, &count);
     if (!bands) {
         return LETHE_ERR_NOMEM;
     }

@@ -22,18 +22,20 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-#define CLASSES 3 /* of components: the first, the second, the others */
-#define MODELS 5  /* of a magnitude */
+#define CLASSES 3     /* of components: the first, the second, the others */
+#define MODELS 5      /* of a magnitude */
+#define FAST_MODELS 3 /* of them in the fast mode, the first ones */
 #define SIGN_MODELS 3
 #define COUNT_MODELS 4
 #define INPUTS 6 /* models and a constant, at most */
-#define INNER_CONTEXTS 6272
+#define INNER_CONTEXTS 6300
 #define EDGE_CONTEXTS 2240
 #define DC_CONTEXTS 320
 #define EXPONENTS 16      /* |coefficient| < 2^16 */
 #define MIXED_EXPONENTS 8 /* larger ones are too rare for the models */
 #define COIN_LIMIT 250
-#define MIX_STEP 8
+#define MIX_STEP 12         /* of a mixer's learning, at last */
+#define MIX_EXTRA 110       /* added to it at first */
 #define VALUE_MAX (1 << 24) /* dequantised coefficients are clamped to it, so that sums of 16 fit */
 
 /* Decisions of one magnitude in one context: a line of the processor's cache. */
@@ -96,6 +98,12 @@ static const uint8_t inner_order[49] = {
     29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 };
 
+/* Always constants, so that the compiler makes one function for each. */
+struct mode {
+    bool decoding;
+    bool strong;
+};
+
 INLINE uint32_t magnitude_of(int32_t v)
 {
     return (uint32_t)(v < 0 ? -v : v);
@@ -131,55 +139,58 @@ INLINE unsigned sign_of(int32_t v)
     return v < 0 ? 0 : v > 0 ? 2 : 1;
 }
 
-INLINE unsigned code(struct state *s, bool decoding, uint32_t p1, unsigned value)
+INLINE unsigned code(struct state *s, struct mode mode, uint32_t p1, unsigned value)
 {
     p1 = p1 < 16 ? 16 : p1 > 65520 ? 65520 : p1;
-    if (decoding) {
+    if (mode.decoding) {
         return lethe_range_decode(&s->decoder, p1);
     }
     lethe_range_encode(&s->encoder, p1, value);
     return value;
 }
 
-INLINE unsigned code_coin(struct state *s, bool decoding, struct lethe_coin *coin, unsigned value)
+INLINE unsigned code_coin(struct state *s, struct mode mode, struct lethe_coin *coin, unsigned value)
 {
-    value = code(s, decoding, lethe_coin_p1(coin), value);
+    value = code(s, mode, lethe_coin_p1(coin), value);
     lethe_coin_update(coin, value, COIN_LIMIT);
     return value;
 }
 
 /* One decision, seen by count models. */
-INLINE unsigned code_mixed(struct state *s, bool decoding, struct lethe_coin *const *coins, unsigned count,
+INLINE unsigned code_mixed(struct state *s, struct mode mode, struct lethe_coin *const *coins, unsigned count,
                            int32_t *weights, unsigned value)
 {
-    int32_t logits[INPUTS];
+    int32_t logits[INPUTS], step;
     uint32_t p1;
 
     for (unsigned i = 0; i < count; i++) {
         logits[i] = lethe_logit(lethe_coin_p1(coins[i]));
     }
     p1 = lethe_chance(lethe_mix_dot(weights, logits, count));
-    value = code(s, decoding, p1, value);
-    lethe_mix_learn(weights, logits, count, (int32_t)(value << 16) - (int32_t)p1, MIX_STEP);
+    value = code(s, mode, p1, value);
+    step = MIX_STEP + MIX_EXTRA * 16 / (weights[INPUTS - 1] + 16);
+    weights[INPUTS - 1] += weights[INPUTS - 1] < 4096;
+    lethe_mix_learn(weights, logits, count, (int32_t)(value << 16) - (int32_t)p1, step);
     for (unsigned i = 0; i < count; i++) {
         lethe_coin_update(coins[i], value, COIN_LIMIT);
     }
     return value;
 }
 
-INLINE unsigned code_slot(struct state *s, bool decoding, struct lethe_coin *const *contexts,
+INLINE unsigned code_slot(struct state *s, struct mode mode, struct lethe_coin *const *contexts,
                           int32_t (*weights)[INPUTS], unsigned slot, unsigned value)
 {
+    const unsigned models = mode.strong ? MODELS : FAST_MODELS;
     struct lethe_coin *coins[MODELS];
 
-    for (unsigned i = 0; i < MODELS; i++) {
+    for (unsigned i = 0; i < models; i++) {
         coins[i] = &contexts[i][slot];
     }
-    return code_mixed(s, decoding, coins, MODELS, weights[slot], value);
+    return code_mixed(s, mode, coins, models, weights[slot], value);
 }
 
 /* A count below 2^bits, by a binary tree. */
-INLINE unsigned code_tree(struct state *s, bool decoding, struct lethe_coin *const *trees, unsigned bits,
+INLINE unsigned code_tree(struct state *s, struct mode mode, struct lethe_coin *const *trees, unsigned bits,
                           int32_t (*weights)[INPUTS], unsigned value)
 {
     unsigned node = 1;
@@ -190,13 +201,13 @@ INLINE unsigned code_tree(struct state *s, bool decoding, struct lethe_coin *con
         for (unsigned j = 0; j < COUNT_MODELS; j++) {
             coins[j] = &trees[j][node];
         }
-        node = node << 1 | code_mixed(s, decoding, coins, COUNT_MODELS, weights[node], value >> i & 1);
+        node = node << 1 | code_mixed(s, mode, coins, COUNT_MODELS, weights[node], value >> i & 1);
     }
     return node - (1u << bits);
 }
 
 /* A value of up to EXPONENTS bits; with sure, it is known not to be zero. */
-INLINE int32_t code_value(struct state *s, struct class *class, bool decoding, enum kind kind, bool sure,
+INLINE int32_t code_value(struct state *s, struct class *class, struct mode mode, enum kind kind, bool sure,
                           struct lethe_coin *const *contexts, struct lethe_coin *const *signs, unsigned group,
                           unsigned sign_group, int32_t value)
 {
@@ -204,15 +215,14 @@ INLINE int32_t code_value(struct state *s, struct class *class, bool decoding, e
     uint32_t m = magnitude_of(value);
     unsigned bits = m ? 31 - (unsigned)__builtin_clz(m) : 0, negative;
 
-    if (!sure && !code_slot(s, decoding, contexts, weights, SLOT_ZERO, m != 0)) {
+    if (!sure && !code_slot(s, mode, contexts, weights, SLOT_ZERO, m != 0)) {
         return 0;
     }
-    negative = code_mixed(s, decoding, signs, SIGN_MODELS, class->weights.sign[kind][sign_group], value < 0);
+    negative = code_mixed(s, mode, signs, SIGN_MODELS, class->weights.sign[kind][sign_group], value < 0);
     for (unsigned i = 0;; i++) {
         if (i == EXPONENTS - 1 ||
-            !(i < MIXED_EXPONENTS
-                  ? code_slot(s, decoding, contexts, weights, SLOT_EXPONENT + i, i < bits)
-                  : code_coin(s, decoding, &class->coins.high_exponents[kind][i], i < bits))) {
+            !(i < MIXED_EXPONENTS ? code_slot(s, mode, contexts, weights, SLOT_EXPONENT + i, i < bits)
+                                  : code_coin(s, mode, &class->coins.high_exponents[kind][i], i < bits))) {
             bits = i;
             break;
         }
@@ -221,21 +231,21 @@ INLINE int32_t code_value(struct state *s, struct class *class, bool decoding, e
         unsigned first = m >> (bits - 1) & 1;
         uint32_t got;
 
-        got = 2 | (bits < MIXED_EXPONENTS
-                       ? code_slot(s, decoding, contexts, weights, SLOT_MANTISSA + bits - 1, first)
-                       : code_coin(s, decoding, &class->coins.high_bits[kind][bits], first));
+        got = 2 |
+              (bits < MIXED_EXPONENTS ? code_slot(s, mode, contexts, weights, SLOT_MANTISSA + bits - 1, first)
+                                      : code_coin(s, mode, &class->coins.high_bits[kind][bits], first));
         if (bits > 1) {
             got = got << 1 |
-                  code_coin(s, decoding, &class->coins.low_bits[kind][bits][got & 1], m >> (bits - 2) & 1);
+                  code_coin(s, mode, &class->coins.low_bits[kind][bits][got & 1], m >> (bits - 2) & 1);
         }
         if (bits > 2) {
-            if (decoding) {
+            if (mode.decoding) {
                 got = got << (bits - 2) | lethe_range_decode_raw(&s->decoder, bits - 2);
             } else {
                 lethe_range_encode_raw(&s->encoder, m & ((1u << (bits - 2)) - 1), bits - 2);
             }
         }
-        m = decoding ? got : m;
+        m = mode.decoding ? got : m;
     } else {
         m = 1;
     }
@@ -274,7 +284,7 @@ INLINE uint32_t nearby(const struct around *a, unsigned k)
     return sum;
 }
 
-INLINE bool code_inner(struct state *s, struct class *class, const struct around *a, bool decoding,
+INLINE bool code_inner(struct state *s, struct class *class, const struct around *a, struct mode mode,
                        int16_t *block, struct trace *trace, int32_t *row_sum, int32_t *column_sum)
 {
     unsigned count = 0, expected = 0, left = a->left_trace->inner, above = a->above_trace->inner, twin = 0,
@@ -291,7 +301,7 @@ INLINE bool code_inner(struct state *s, struct class *class, const struct around
     trees[1] = class->coins.inner_count[1][expected * 8 + level(both, 7)];
     trees[2] = class->coins.inner_count[2][level(left, 11) * 12 + level(above, 11)];
     trees[3] = class->coins.inner_count[3][twin * 8 + level(both, 7)];
-    count = code_tree(s, decoding, trees, 6, class->weights.inner_count, count);
+    count = code_tree(s, mode, trees, 6, class->weights.inner_count, count);
     if (count > 49) {
         return false;
     }
@@ -300,7 +310,7 @@ INLINE bool code_inner(struct state *s, struct class *class, const struct around
         unsigned k = inner_order[i], u = k & 7, v = k >> 3;
         uint32_t near = nearby(a, k), inside, hint = magnitude_of(a->expect[k]);
         struct lethe_coin *contexts[MODELS], *signs[SIGN_MODELS];
-        unsigned near_level = level(near >> 1, 11), hint_level = level(hint >> 2, 15), inside_level,
+        unsigned near_level = level(near >> 2, 11), hint_level = level(hint >> 2, 15), inside_level,
                  left_level, twin_level;
         int32_t value;
 
@@ -308,7 +318,7 @@ INLINE bool code_inner(struct state *s, struct class *class, const struct around
                  (u > 1 && v > 1 ? magnitude_of(block[k - 9]) : 0);
         inside_level = level(inside, 7);
         left_level = level(count, 9);
-        contexts[0] = class->coins.inner[0][(i * 10 + left_level) * 8 + level(near >> 1, 7)];
+        contexts[0] = class->coins.inner[0][(i * 10 + left_level) * 12 + near_level];
         contexts[1] = class->coins.inner[1][(i * 16 + hint_level) * 8 + level(near >> 2, 7)];
         contexts[2] = class->coins.inner[2][count * 49 + i];
         contexts[3] = class->coins.inner[3][(i * 8 + inside_level) * 10 + left_level];
@@ -319,12 +329,11 @@ INLINE bool code_inner(struct state *s, struct class *class, const struct around
         signs[1] = &class->coins.sign[INNER][1][(i * 3 + sign_of(a->left[k])) * 3 + sign_of(a->above[k])];
         signs[2] =
             &class->coins.sign[INNER][2][(sign_of(a->twin[k]) * 49 + i) * 3 + sign_of(a->expect[k] / 4)];
-        value =
-            code_value(s, class, decoding, INNER, count == 49 - i, contexts, signs, left_level, i, block[k]);
+        value = code_value(s, class, mode, INNER, count == 49 - i, contexts, signs, left_level, i, block[k]);
         if (value == 0) {
             continue;
         }
-        if (decoding) {
+        if (mode.decoding) {
             if (value > INT16_MAX || value < INT16_MIN) {
                 return false;
             }
@@ -341,7 +350,7 @@ INLINE bool code_inner(struct state *s, struct class *class, const struct around
 }
 
 /* The first column (F[v][0], kind COLUMN) or row (F[0][u], kind ROW). */
-INLINE bool code_edge(struct state *s, struct class *class, const struct around *a, bool decoding,
+INLINE bool code_edge(struct state *s, struct class *class, const struct around *a, struct mode mode,
                       enum kind kind, int16_t *block, struct trace *trace, const int32_t *sums,
                       int32_t *edge_sum)
 {
@@ -363,7 +372,7 @@ INLINE bool code_edge(struct state *s, struct class *class, const struct around 
                                                  (column ? twin : trace->edge[0])];
     trees[3] =
         class->coins.edge_count[which][3][(twin * 8 + (left + above + 1) / 2) * 8 + level(trace->inner, 7)];
-    count = code_tree(s, decoding, trees, 3, class->weights.edge_count[which], count);
+    count = code_tree(s, mode, trees, 3, class->weights.edge_count[which], count);
     trace->edge[which] = (uint8_t)count;
     for (unsigned i = 1; i < 8 && count > 0; i++) {
         unsigned k = i * step, near_level, hint_level, match_level;
@@ -383,12 +392,12 @@ INLINE bool code_edge(struct state *s, struct class *class, const struct around 
         signs[1] = &class->coins.sign[kind][1][i * 17 + signed_level(hint, 8)];
         signs[2] =
             &class->coins.sign[kind][2][(i * 9 + signed_level(match / 4, 4)) * 9 + signed_level(hint / 2, 4)];
-        value = code_value(s, class, decoding, kind, count == 8 - i, contexts, signs, level(trace->inner, 7),
-                           i, block[k]);
+        value = code_value(s, class, mode, kind, count == 8 - i, contexts, signs, level(trace->inner, 7), i,
+                           block[k]);
         if (value == 0) {
             continue;
         }
-        if (decoding) {
+        if (mode.decoding) {
             if (value > INT16_MAX || value < INT16_MIN) {
                 return false;
             }
@@ -408,7 +417,7 @@ INLINE bool code_edge(struct state *s, struct class *class, const struct around 
     return count == 0;
 }
 
-INLINE bool code_dc(struct state *s, struct class *class, const struct around *a, bool decoding,
+INLINE bool code_dc(struct state *s, struct class *class, const struct around *a, struct mode mode,
                     int16_t *block, struct trace *trace, int32_t row_sum, int32_t column_sum)
 {
     const struct trace *l = a->left_trace, *t = a->above_trace;
@@ -450,8 +459,8 @@ INLINE bool code_dc(struct state *s, struct class *class, const struct around *a
     /* Both within int16, so the difference is within 17 bits: its top exponent is folded by wrapping to 16.
      */
     value = (int16_t)(uint16_t)(block[0] - rounded);
-    value = code_value(s, class, decoding, DC, false, contexts, signs, missed, 0, value);
-    if (decoding) {
+    value = code_value(s, class, mode, DC, false, contexts, signs, missed, 0, value);
+    if (mode.decoding) {
         block[0] = (int16_t)(uint16_t)(value + rounded);
     }
     trace->dc_missed = magnitude_of(value);
@@ -465,7 +474,7 @@ INLINE bool code_dc(struct state *s, struct class *class, const struct around *a
     return true;
 }
 
-INLINE bool code_component(struct state *s, unsigned c, bool decoding)
+INLINE bool code_component(struct state *s, unsigned c, struct mode mode)
 {
     struct lethe_coefs_band *band = s->band;
     const struct lethe_jpeg_component *k = &band->jpeg->component[c];
@@ -505,17 +514,17 @@ INLINE bool code_component(struct state *s, unsigned c, bool decoding)
                 a.expect[i] = (a.expect[i] * inverse[i] + (1 << 15)) >> 16; /* below 2^14 * 2^16 */
             }
             *trace = (struct trace){0};
-            if (decoding) {
+            if (mode.decoding) {
                 memset(block, 0, 64 * sizeof *block);
             }
-            if (!code_inner(s, class, &a, decoding, block, trace, row_sum, column_sum) ||
-                !code_edge(s, class, &a, decoding, COLUMN, block, trace, row_sum, &column_sum[0]) ||
-                !code_edge(s, class, &a, decoding, ROW, block, trace, column_sum, &row_sum[0]) ||
-                !code_dc(s, class, &a, decoding, block, trace, row_sum[0], column_sum[0])) {
+            if (!code_inner(s, class, &a, mode, block, trace, row_sum, column_sum) ||
+                !code_edge(s, class, &a, mode, COLUMN, block, trace, row_sum, &column_sum[0]) ||
+                !code_edge(s, class, &a, mode, ROW, block, trace, column_sum, &row_sum[0]) ||
+                !code_dc(s, class, &a, mode, block, trace, row_sum[0], column_sum[0])) {
                 return false;
             }
         }
-        if (decoding && s->decoder.overrun) {
+        if (mode.decoding && s->decoder.overrun) {
             return false;
         }
     }
@@ -525,7 +534,7 @@ INLINE bool code_component(struct state *s, unsigned c, bool decoding)
 static void weights_init(int32_t *weights, size_t count, int32_t models)
 {
     for (size_t i = 0; i < count; i++) {
-        weights[i] = 65536 * 5 / (4 * models);
+        weights[i] = i % INPUTS == INPUTS - 1 ? 0 : 65536 * 5 / (4 * models);
     }
 }
 
@@ -551,7 +560,7 @@ static enum lethe_err state_init(struct state *s, struct lethe_coefs_band *band)
 
         lethe_coins_init(&c->coins.inner[0][0][0], sizeof c->coins / sizeof(struct lethe_coin));
         weights_init(&c->weights.magnitude[0][0][0][0], sizeof c->weights.magnitude / sizeof(int32_t),
-                     MODELS);
+                     band->strong ? MODELS : FAST_MODELS);
         weights_init(&c->weights.sign[0][0][0], sizeof c->weights.sign / sizeof(int32_t), SIGN_MODELS);
         weights_init(&c->weights.inner_count[0][0], sizeof c->weights.inner_count / sizeof(int32_t),
                      COUNT_MODELS);
@@ -577,7 +586,10 @@ void lethe_coefs_band_encode(struct lethe_coefs_band *band)
     }
     lethe_range_encoder_init(&s.encoder, &band->out);
     for (unsigned c = 0; c < band->jpeg->components && !band->err; c++) {
-        band->err = code_component(&s, c, false) ? LETHE_OK : LETHE_ERR_FORMAT;
+        band->err = (band->strong ? code_component(&s, c, (struct mode){false, true})
+                                  : code_component(&s, c, (struct mode){false, false}))
+                        ? LETHE_OK
+                        : LETHE_ERR_FORMAT;
     }
     lethe_range_encoder_finish(&s.encoder);
     if (!band->err) {
@@ -596,7 +608,10 @@ void lethe_coefs_band_decode(struct lethe_coefs_band *band)
     }
     lethe_range_decoder_init(&s.decoder, band->bytes, band->len);
     for (unsigned c = 0; c < band->jpeg->components && !band->err; c++) {
-        band->err = code_component(&s, c, true) ? LETHE_OK : LETHE_ERR_FORMAT;
+        band->err = (band->strong ? code_component(&s, c, (struct mode){true, true})
+                                  : code_component(&s, c, (struct mode){true, false}))
+                        ? LETHE_OK
+                        : LETHE_ERR_FORMAT;
     }
     /* The decoder takes exactly what the encoder wrote: fewer or more bytes mean another stream. */
     if (!band->err && (s.decoder.overrun || s.decoder.at != s.decoder.end)) {
