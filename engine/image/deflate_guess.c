@@ -10,26 +10,42 @@
 #define QUICK 4096u
 #define CANDIDATES 24
 
+/* A stored block hides the tokens that its encoder had found: those of the matcher, if they end where it
+ * does. */
+static size_t skip(struct lethe_matcher *m, size_t pos, size_t end)
+{
+    while (pos < end) {
+        uint32_t token = lethe_matcher_predict(m, pos);
+
+        lethe_matcher_commit(m, pos, token);
+        pos += lethe_token_length(token);
+    }
+    return pos;
+}
+
 /* Misses of params on at most most tokens of the sample; gives up at cap. */
 static uint64_t trial(const struct lethe_deflate_sample *sample, const struct lethe_deflate_params *params,
                       const uint8_t *data, size_t len, size_t most, uint64_t cap)
 {
     struct lethe_matcher *m = lethe_matcher_new(params, data, len);
-    size_t pos = sample->start;
     uint64_t misses = 0;
+    size_t pos = 0;
 
     if (!m) {
         return UINT64_MAX;
     }
-    if (pos > 0) {
-        lethe_matcher_restart(m, pos);
-    }
     for (size_t i = 0; i < sample->tokens.count && i < most && misses < cap; i++) {
         uint32_t token = sample->tokens.at[i];
+        size_t end = pos + lethe_token_length(token);
 
-        misses += lethe_matcher_predict(m, pos) != token;
-        lethe_matcher_commit(m, pos, token);
-        pos += lethe_token_length(token);
+        if (lethe_token_distance(token) != LETHE_DEFLATE_SKIP) {
+            misses += lethe_matcher_predict(m, pos) != token;
+            lethe_matcher_commit(m, pos, token);
+        } else if (skip(m, pos, end) != end) {
+            misses++;
+            lethe_matcher_restart(m, end);
+        }
+        pos = end;
     }
     lethe_matcher_free(m);
     return misses;
@@ -88,8 +104,8 @@ uint64_t lethe_deflate_guess(const struct lethe_deflate_sample *sample, const ui
     base.mem_level = (uint8_t)(sample->mem_level ? sample->mem_level : 8);
     base.window_bits = (uint8_t)(window_bits < 8 || window_bits > 15 ? 15 : window_bits);
     *params = base;
-    if (sample->tokens.count == 0) {
-        params->level = sample->stored ? 0 : 1;
+    if (sample->coded == 0) {
+        params->level = sample->tokens.count > 0 ? 0 : 1;
         return 0;
     }
     best = trial(sample, &base, data, len, SIZE_MAX, UINT64_MAX);

@@ -6,13 +6,13 @@
 #include "deflate.h"
 
 #define LETHE_DEFLATE_SAMPLE 65536u /* tokens */
+#define LETHE_DEFLATE_SKIP 0xffffu  /* as a distance: a stored block of that length */
 
-/* Consecutive tokens of a stream. */
+/* The first tokens of a stream, stored blocks among them. */
 struct lethe_deflate_sample {
     struct lethe_tokens tokens;
-    size_t start;       /* the position of the first */
-    unsigned mem_level; /* as the size of the first block tells, or 0 */
-    bool stored;        /* there are stored blocks */
+    size_t coded;       /* those that are no stored blocks */
+    unsigned mem_level; /* as the size of the first coded block tells, or 0 */
 };
 
 /* Sets *params and returns how many tokens of the sample they miss. hint: zlib's FLEVEL, window_bits: its

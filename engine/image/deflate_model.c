@@ -46,6 +46,27 @@ static enum lethe_err model_block(struct model *model, struct lethe_deflate_stat
                           : lethe_zlib_model_block(model->zlib, state);
 }
 
+static enum lethe_err add_to_sample(struct lethe_deflate_sample *sample,
+                                    const struct lethe_deflate_block *block,
+                                    const struct lethe_tokens *tokens)
+{
+    size_t full = tokens->count + 1;
+    enum lethe_err err = LETHE_OK;
+
+    if (block->kind == LETHE_DEFLATE_STORED) {
+        return lethe_tokens_push(&sample->tokens,
+                                 lethe_token_match((unsigned)block->bytes, LETHE_DEFLATE_SKIP));
+    }
+    if (sample->coded == 0 && !block->final && full >= 128 && full <= 32768 && (full & (full - 1)) == 0) {
+        sample->mem_level = (unsigned)__builtin_ctzll(full) - 6;
+    }
+    for (size_t i = 0; i < tokens->count && sample->tokens.count < LETHE_DEFLATE_SAMPLE && !err; i++) {
+        err = lethe_tokens_push(&sample->tokens, tokens->at[i]);
+        sample->coded++;
+    }
+    return err;
+}
+
 /* Inflates everything, keeping a sample of the tokens. */
 static enum lethe_err sample_stream(const uint8_t *in, size_t in_len, uint8_t *data, size_t len,
                                     struct lethe_deflate_sample *sample)
@@ -54,31 +75,15 @@ static enum lethe_err sample_stream(const uint8_t *in, size_t in_len, uint8_t *d
     struct lethe_deflate_block block = {.final = false};
     struct lethe_tokens tokens = {0};
     size_t pos = 0;
-    bool ended = false;
     enum lethe_err err = lethe_inflate_init(&inflater, in, in_len);
 
     while (!err && !block.final) {
-        err = lethe_inflate_block(&inflater, data, len, &pos, &block, ended ? NULL : &tokens);
-        if (err || ended) {
-            continue;
-        }
-        if (block.kind == LETHE_DEFLATE_STORED) {
-            sample->stored = true;
-            ended = sample->tokens.count > 0;
-            continue;
-        }
-        if (sample->tokens.count == 0) {
-            size_t full = tokens.count + 1;
+        bool more = sample->tokens.count < LETHE_DEFLATE_SAMPLE;
 
-            sample->start = block.start;
-            if (!block.final && full >= 128 && full <= 32768 && (full & (full - 1)) == 0) {
-                sample->mem_level = (unsigned)__builtin_ctzll(full) - 6;
-            }
+        err = lethe_inflate_block(&inflater, data, len, &pos, &block, more ? &tokens : NULL);
+        if (!err && more) {
+            err = add_to_sample(sample, &block, &tokens);
         }
-        for (size_t i = 0; i < tokens.count && sample->tokens.count < LETHE_DEFLATE_SAMPLE && !err; i++) {
-            err = lethe_tokens_push(&sample->tokens, tokens.at[i]);
-        }
-        ended = sample->tokens.count >= LETHE_DEFLATE_SAMPLE;
     }
     if (!err && pos != len) {
         err = LETHE_ERR_FORMAT;
@@ -175,7 +180,7 @@ enum lethe_err lethe_deflate_describe(const uint8_t *in, size_t in_len, uint8_t 
                                       unsigned hint, unsigned window_bits, size_t max_cost,
                                       struct lethe_buf *out, size_t *used)
 {
-    struct lethe_deflate_sample sample = {.start = 0};
+    struct lethe_deflate_sample sample = {.coded = 0};
     struct lethe_deflate_params params;
     uint64_t misses;
     enum lethe_err err;

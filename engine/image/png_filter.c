@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Filters and interlace passes of PNG (W3C PNG, sections 8 and 9): rows of bytes to planes of samples and
  * back. */
-#include "png.h"
+#include "png_recipe.h"
 
 #include <stdlib.h>
 #include <string.h>

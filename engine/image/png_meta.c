@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Checksums, and the coding of a recipe's small parts. */
-#include "png.h"
+#include "png_recipe.h"
 #include "lethe/range.h"
 
 #include <pthread.h>

@@ -2,7 +2,7 @@
 /* A PNG to samples and recipe. Every byte is hostile; limits are checked from IHDR before anything is
  * allocated. */
 #include "deflate.h"
-#include "png.h"
+#include "png_recipe.h"
 
 #include <stdlib.h>
 #include <string.h>

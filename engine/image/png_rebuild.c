@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Samples and recipe to the file. The recipe was sealed, but may be malformed all the same. */
 #include "deflate.h"
-#include "png.h"
+#include "png_recipe.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Private to engine/image: what png_parse.c and png_rebuild.c share. PNG: W3C Recommendation, third edition.
  */
-#ifndef LETHE_IMAGE_PNG_H
-#define LETHE_IMAGE_PNG_H
+#ifndef LETHE_IMAGE_PNG_RECIPE_H
+#define LETHE_IMAGE_PNG_RECIPE_H
 
 #include "lethe/image.h"
 
