@@ -1,0 +1,825 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The content store: opening, closing, and the life of contents.
+ *
+ * Layout of chunk.map (integers little-endian), for the 64 blocks of 16 KiB of chunk idx >= 0:
+ *   one byte, 1 or 3: all 64 entries are of this kind; else n entries of 36 bytes, n <= 64, the others are
+ * kind 0: kind u8 | arena u8 | length u16 | generation u32 | slot u32 | sequence u64 | tag 16 bytes kind 0:
+ * nothing of its own. Below the content's limit the block is the base's (mutable, frozen) or in the vault
+ *           (vaulted); from the limit on it is a hole.
+ *   kind 1: a hole: reads as zeros. kind 3: absent, in the vault. For these two all other bytes are zero.
+ *   kind 2: length sealed bytes (a multiple of 4096) at the start of that slot; what lies behind reads as
+ * zeros. generation: which cache file it is (arena 1), 0 for arena 0. chunk.map of idx -1: limit u64 (in
+ * blocks) | number of blocks that are no holes u64. Without this row both are the number of blocks of the
+ * size for a vaulted content, and 0 for others. local.cached: blocks in the cache arena. local.used: a clock
+ * that ticks with every use. Config: blocks.mounts (how many mounts there were), blocks.salts.N (16 bytes for
+ * each of mounts 256 N and on), cache.generation, cache.identity (entry of slot 0 of the cache arena, as
+ * above), cache.floor (used values below it are from before the present generation: nothing of those is
+ * cached).
+ *
+ * Invariants
+ *   1. Bytes of the last block behind the size are zeros; blocks behind it have no entry; limit is not above
+ * it.
+ *   2. A slot that a committed map names is not written before the commit that drops it (arena 0).
+ *   3. Slots that the transaction names are durable before COMMIT (arena 0).
+ *   4. Mutable and frozen contents name slots of arena 0 alone. Slots of arena 1 are never shared.
+ *   5. A base is vaulted, so it has no base itself: content locks are taken child first, then base.
+ *   6. Whoever changes maps holds the maps lock shared; prepare holds it alone: what it writes is one moment.
+ *   7. Rows are written under the gate only: fill, eviction and flush work without it and change memory
+ * alone. Locks, in order: gate, maps, content, store, database.
+ */
+#include "fs/device/content_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sys/random.h>
+
+#include "lethe/log.h"
+
+#define POOL_BLOCKS 2048u /* 32 MiB of plaintext */
+#define KEEP_IDLE 4096u
+#define COARSE 1024u
+#define SALTS_ROW 256u
+#define MOUNT_BITS 40
+
+static size_t bucket_of(const struct lethe_id *id)
+{
+    return lethe_get_u64(id->bytes) % CONTENT_BUCKETS;
+}
+
+static void random_bytes(void *out, size_t len)
+{
+    const struct lethe_random *random = lethe_random_system();
+
+    random->fill(random->context, out, len);
+}
+
+/* --- opening --- */
+
+static enum lethe_err load_salts(struct lethe_contents *store)
+{
+    struct lethe_buf buf = {0};
+    int64_t mounts;
+    char name[40];
+    enum lethe_err err = lethe_db_get_int(store->db, "blocks.mounts", 0, &mounts);
+
+    if (err) {
+        return err;
+    }
+    if (mounts < 0 || mounts >= (int64_t)1 << (63 - MOUNT_BITS)) {
+        return LETHE_ERR_FORMAT;
+    }
+    store->mounts = (size_t)mounts + 1;
+    store->salts = calloc(store->mounts, sizeof *store->salts);
+    if (!store->salts) {
+        return LETHE_ERR_NOMEM;
+    }
+    for (size_t at = 0; at <= (size_t)mounts && !err; at += SALTS_ROW) {
+        size_t n = store->mounts - at < SALTS_ROW ? store->mounts - at : SALTS_ROW;
+        bool last = at + n == store->mounts;
+
+        snprintf(name, sizeof name, "blocks.salts.%zu", at / SALTS_ROW);
+        lethe_buf_reset(&buf);
+        if (!(last && n == 1)) {
+            err = lethe_db_get_blob(store->db, name, &buf);
+        }
+        if (!err && buf.len != (n - last) * 16) {
+            err = LETHE_ERR_FORMAT;
+        }
+        if (!err && buf.len > 0) {
+            memcpy(store->salts[at], buf.data, buf.len);
+        }
+        if (!err && last) {
+            random_bytes(store->salts[mounts], 16);
+            err = lethe_db_set_blob(store->db, name, store->salts[at], n * 16);
+        }
+    }
+    lethe_buf_release(&buf);
+    atomic_store(&store->sequence, (uint64_t)mounts << MOUNT_BITS);
+    return err ? err : lethe_db_set_int(store->db, "blocks.mounts", mounts + 1);
+}
+
+static enum lethe_err load_clock(struct lethe_contents *store)
+{
+    sqlite3_stmt *statement;
+    int64_t floor_value;
+    bool row;
+    enum lethe_err err = lethe_db_get_int(store->db, "cache.floor", 0, &floor_value);
+
+    if (!err) {
+        err = lethe_db_statement(store->db, "SELECT max(used) FROM local WHERE cached > 0", &statement);
+    }
+    if (!err) {
+        err = lethe_db_step(store->db, statement, &row);
+    }
+    if (!err && row) {
+        int64_t used = sqlite3_column_int64(statement, 0);
+
+        store->clock_floor = (uint64_t)floor_value;
+        atomic_store(&store->clock, (uint64_t)(used > floor_value ? used : floor_value) + 1);
+        sqlite3_reset(statement);
+    }
+    return err;
+}
+
+/* Slot 0 of the cache arena holds a sealed block that the database knows: another file is no cache of ours.
+ */
+static enum lethe_err check_identity(struct lethe_contents *store, bool *ours)
+{
+    uint8_t bytes[UNIT];
+    struct lethe_buf buf = {0};
+    struct lethe_entry entry = {.kind = KIND_SLOT, .arena = ARENA_CACHE, .length = UNIT};
+    int64_t generation;
+    enum lethe_err err = lethe_db_get_int(store->db, "cache.generation", 0, &generation);
+
+    *ours = false;
+    if (!err && (generation < 0 || generation > UINT32_MAX)) {
+        err = LETHE_ERR_FORMAT;
+    }
+    if (!err) {
+        store->generation = (uint32_t)generation;
+        err = lethe_db_get_blob(store->db, "cache.identity", &buf);
+        if (err == LETHE_ERR_NOT_FOUND) {
+            return LETHE_OK;
+        }
+    }
+    if (!err && buf.len != 8 + LETHE_TAG_BYTES) {
+        err = LETHE_ERR_FORMAT;
+    }
+    if (!err) {
+        entry.sequence = lethe_get_u64(buf.data);
+        memcpy(entry.tag, buf.data + 8, LETHE_TAG_BYTES);
+        *ours = lethe_arena_read(store->arenas[ARENA_CACHE], 0, bytes, UNIT) == LETHE_OK &&
+                lethe_block_open(store, &entry, bytes) == LETHE_OK;
+    }
+    lethe_buf_release(&buf);
+    return err;
+}
+
+static enum lethe_err new_identity(struct lethe_contents *store)
+{
+    uint8_t plain[UNIT] = {0}, cipher[UNIT], identity[8 + LETHE_TAG_BYTES];
+    uint64_t sequence = atomic_fetch_add(&store->sequence, 1);
+    enum lethe_err err = lethe_arena_truncate(store->arenas[ARENA_CACHE], 0);
+
+    lethe_set_u64(identity, sequence);
+    lethe_block_seal(store, sequence, plain, UNIT, cipher, identity + 8);
+    if (!err) {
+        err = lethe_arena_write(store->arenas[ARENA_CACHE], 0, cipher, UNIT);
+    }
+    if (!err) {
+        err = lethe_arena_sync(store->arenas[ARENA_CACHE]);
+    }
+    lethe_db_lock(store->db);
+    store->generation++;
+    store->clock_floor = atomic_load(&store->clock);
+    if (!err) {
+        err = lethe_db_set_int(store->db, "cache.generation", store->generation);
+    }
+    if (!err) {
+        err = lethe_db_set_int(store->db, "cache.floor", (int64_t)store->clock_floor);
+    }
+    if (!err) {
+        err = lethe_db_set_blob(store->db, "cache.identity", identity, sizeof identity);
+    }
+    lethe_db_unlock(store->db);
+    return err;
+}
+
+/* Slot 0 of the cache arena is the identity's. */
+static enum lethe_err open_slots(struct lethe_contents *store, bool ours)
+{
+    uint32_t first, count;
+    enum lethe_err err = lethe_slots_open(store->db, ARENA_STATE, true, &store->slots[ARENA_STATE]);
+
+    if (!err) {
+        err = lethe_slots_open(store->db, ARENA_CACHE, false, &store->slots[ARENA_CACHE]);
+    }
+    if (!err && !ours) {
+        err = lethe_slots_clear(store->slots[ARENA_CACHE]);
+        if (!err) {
+            err = lethe_slots_take(store->slots[ARENA_CACHE], 1, &first, &count);
+        }
+        if (!err) {
+            err = lethe_slots_store(store->slots[ARENA_CACHE]);
+        }
+    }
+    /* After a crash slots may have space that nothing counts. */
+    for (unsigned a = 0; a < 2 && !err; a++) {
+        err = lethe_arena_truncate(store->arenas[a], lethe_slots_end(store->slots[a]));
+        if (!err && lethe_arena_allocated(store->arenas[a]) > lethe_slots_used(store->slots[a]) * BLOCK) {
+            err = lethe_slots_fatten(store->slots[a]);
+        }
+    }
+    return err;
+}
+
+static enum lethe_err copy_paths(struct lethe_contents *store)
+{
+    const char *path = sqlite3_db_filename(lethe_db_handle(store->db), "main");
+
+    if (path && *path) {
+        size_t len = strlen(path);
+
+        store->database_path = malloc(len + 1);
+        store->log_path = malloc(len + 5);
+        if (!store->database_path || !store->log_path) {
+            return LETHE_ERR_NOMEM;
+        }
+        memcpy(store->database_path, path, len + 1);
+        memcpy(store->log_path, path, len);
+        memcpy(store->log_path + len, "-wal", 5);
+    }
+    return LETHE_OK;
+}
+
+enum lethe_err lethe_contents_open(struct lethe_db *db, const struct lethe_secret *key,
+                                   const struct lethe_contents_options *options, struct lethe_contents **out)
+{
+    struct lethe_contents *store = calloc(1, sizeof *store);
+    pthread_condattr_t attributes;
+    enum lethe_err err;
+    bool ours = false;
+
+    *out = NULL;
+    if (!store) {
+        return LETHE_ERR_NOMEM;
+    }
+    store->db = db;
+    store->limit = options->limit;
+    store->reserve = options->reserve;
+    pthread_rwlock_init(&store->maps, NULL);
+    pthread_mutex_init(&store->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&store->moved, &attributes);
+    pthread_condattr_destroy(&attributes);
+    err = lethe_secret_derive(key, "lethefs device blocks", NULL, 0, &store->key);
+    if (!err) {
+        store->pool = lethe_pool_of_blocks(POOL_BLOCKS);
+        err = store->pool ? LETHE_OK : LETHE_ERR_NOMEM;
+    }
+    if (!err) {
+        err = lethe_arena_open(options->state_dir, false, false, &store->arenas[ARENA_STATE]);
+    }
+    if (!err) {
+        err = lethe_arena_open(options->cache_dir, true, true, &store->arenas[ARENA_CACHE]);
+    }
+    if (!err && lethe_arena_same(store->arenas[ARENA_STATE], store->arenas[ARENA_CACHE])) {
+        lethe_log(LETHE_LOG_ERROR, "the state folder and the cache folder must not be the same");
+        err = LETHE_ERR_ARG;
+    }
+    if (err) {
+        goto out;
+    }
+    lethe_db_lock(db);
+    err = copy_paths(store);
+    if (!err) {
+        err = load_salts(store);
+    }
+    if (!err) {
+        err = load_clock(store);
+    }
+    if (!err) {
+        err = check_identity(store, &ours);
+    }
+    /* Durable before the first block is sealed: see content_seal.c. */
+    if (!err) {
+        err = lethe_db_commit(db);
+    }
+    lethe_db_unlock(db);
+    if (!err && !ours) {
+        err = new_identity(store);
+    }
+    if (!err) {
+        err = open_slots(store, ours);
+    }
+    if (!err && !ours) {
+        lethe_db_lock(db);
+        err = lethe_db_commit(db);
+        lethe_db_unlock(db);
+    }
+    if (err) {
+        goto out;
+    }
+    lethe_contents_trim(store, 0);
+    pthread_mutex_lock(&store->lock);
+    lethe_contents_look_up_database(store);
+    pthread_mutex_unlock(&store->lock);
+    *out = store;
+    store = NULL;
+out:
+    lethe_contents_close(store);
+    return err;
+}
+
+static void content_free(struct lethe_content *content)
+{
+    pthread_rwlock_destroy(&content->lock);
+    free(content);
+}
+
+void lethe_contents_close(struct lethe_contents *store)
+{
+    if (!store) {
+        return;
+    }
+    pthread_mutex_lock(&store->lock);
+    for (size_t i = 0; i < CONTENT_BUCKETS; i++) {
+        while (store->contents[i]) {
+            struct lethe_content *content = store->contents[i];
+
+            store->contents[i] = content->hash_next;
+            lethe_map_forget(content);
+            content_free(content);
+        }
+    }
+    pthread_mutex_unlock(&store->lock);
+    lethe_slots_close(store->slots[ARENA_STATE]);
+    lethe_slots_close(store->slots[ARENA_CACHE]);
+    lethe_arena_close(store->arenas[ARENA_STATE]);
+    lethe_arena_close(store->arenas[ARENA_CACHE]);
+    lethe_blocks_free(store->pool);
+    lethe_secret_free(store->key);
+    free(store->salts);
+    free(store->database_path);
+    free(store->log_path);
+    pthread_cond_destroy(&store->moved);
+    pthread_mutex_destroy(&store->lock);
+    pthread_rwlock_destroy(&store->maps);
+    free(store);
+}
+
+void lethe_contents_set_pressure(struct lethe_contents *store, void (*pressure)(void *context), void *context)
+{
+    pthread_mutex_lock(&store->lock);
+    store->pressure = pressure;
+    store->pressure_context = context;
+    pthread_mutex_unlock(&store->lock);
+}
+
+void lethe_contents_set_next_epoch(struct lethe_contents *store, uint64_t epoch)
+{
+    pthread_mutex_lock(&store->lock);
+    store->next_epoch = epoch;
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* --- references --- */
+
+static void idle_remove(struct lethe_content *content)
+{
+    struct lethe_contents *store = content->store;
+
+    *(content->idle_previous ? &content->idle_previous->idle_next : &store->idle_first) = content->idle_next;
+    *(content->idle_next ? &content->idle_next->idle_previous : &store->idle_last) = content->idle_previous;
+    content->idle_previous = content->idle_next = NULL;
+    store->idle_count--;
+}
+
+static void unhash(struct lethe_content *content)
+{
+    struct lethe_content **link = &content->store->contents[bucket_of(&content->id)];
+
+    while (*link != content) {
+        link = &(*link)->hash_next;
+    }
+    *link = content->hash_next;
+}
+
+/* Refs are 0 and it is in no list but the hash. */
+static void destroy(struct lethe_content *content)
+{
+    struct lethe_content *base = content->base;
+
+    unhash(content);
+    lethe_map_forget(content);
+    content_free(content);
+    if (base) {
+        base->children--;
+        lethe_content_put_locked(base);
+    }
+}
+
+void lethe_content_put_locked(struct lethe_content *content)
+{
+    struct lethe_contents *store = content->store;
+
+    if (--content->refs > 0) {
+        return;
+    }
+    if (content->gone) {
+        destroy(content);
+        return;
+    }
+    content->idle_previous = store->idle_last;
+    *(store->idle_last ? &store->idle_last->idle_next : &store->idle_first) = content;
+    store->idle_last = content;
+    store->idle_count++;
+    if (store->idle_count > KEEP_IDLE) {
+        struct lethe_content *oldest = store->idle_first;
+
+        idle_remove(oldest);
+        destroy(oldest);
+    }
+}
+
+struct lethe_content *lethe_content_ref(struct lethe_content *content)
+{
+    pthread_mutex_lock(&content->store->lock);
+    content->refs++;
+    pthread_mutex_unlock(&content->store->lock);
+    return content;
+}
+
+void lethe_content_put(struct lethe_content *content)
+{
+    if (content) {
+        struct lethe_contents *store = content->store;
+
+        pthread_mutex_lock(&store->lock);
+        lethe_content_put_locked(content);
+        pthread_mutex_unlock(&store->lock);
+    }
+}
+
+struct lethe_content *lethe_content_find_locked(struct lethe_contents *store, const struct lethe_id *id)
+{
+    struct lethe_content *content = store->contents[bucket_of(id)];
+
+    while (content && !(lethe_id_equal(&content->id, id) && !content->gone)) {
+        content = content->hash_next;
+    }
+    if (content) {
+        if (content->refs == 0) {
+            idle_remove(content);
+        }
+        content->refs++;
+    }
+    return content;
+}
+
+static struct lethe_content *allocate(struct lethe_contents *store, const struct lethe_id *id)
+{
+    struct lethe_content *content = calloc(1, sizeof *content);
+    pthread_rwlockattr_t attributes;
+
+    if (!content) {
+        return NULL;
+    }
+    content->store = store;
+    content->id = *id;
+    content->refs = 1;
+    pthread_rwlockattr_init(&attributes);
+    /* Nobody takes it twice for reading, and a stream of readers must not starve a writer. */
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&content->lock, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
+    return content;
+}
+
+static void hash_locked(struct lethe_content *content)
+{
+    size_t bucket = bucket_of(&content->id);
+
+    content->hash_next = content->store->contents[bucket];
+    content->store->contents[bucket] = content;
+}
+
+static void mark_locked(struct lethe_content *content)
+{
+    struct lethe_contents *store = content->store;
+
+    if (!content->listed) {
+        content->listed = true;
+        content->refs++;
+        content->dirty_previous = store->dirty_last;
+        content->dirty_next = NULL;
+        *(store->dirty_last ? &store->dirty_last->dirty_next : &store->dirty_first) = content;
+        store->dirty_last = content;
+    }
+    if (atomic_load(&content->buffered) > 0 && !content->buffer_listed) {
+        content->buffer_listed = true;
+        content->buffer_previous = store->buffer_last;
+        content->buffer_next = NULL;
+        *(store->buffer_last ? &store->buffer_last->buffer_next : &store->buffer_first) = content;
+        store->buffer_last = content;
+    }
+}
+
+void lethe_content_mark(struct lethe_content *content)
+{
+    pthread_mutex_lock(&content->store->lock);
+    mark_locked(content);
+    pthread_mutex_unlock(&content->store->lock);
+}
+
+void lethe_content_touch(struct lethe_content *content)
+{
+    struct lethe_contents *store = content->store;
+    uint64_t now = atomic_fetch_add(&store->clock, 1) + 1;
+
+    atomic_store(&content->used, now);
+    /* Coarse: a use is written down with the next commit only when the row is far behind. */
+    if (now - atomic_load(&content->used_stored) > COARSE) {
+        atomic_store(&content->used_stored, now);
+        lethe_content_mark(content);
+    }
+}
+
+void lethe_content_set_base(struct lethe_content *content, struct lethe_content *base)
+{
+    struct lethe_contents *store = content->store;
+    struct lethe_content *old = content->base;
+
+    pthread_mutex_lock(&store->lock);
+    content->base = base;
+    if (base) {
+        base->refs++;
+        base->children++;
+    }
+    if (old) {
+        old->children--;
+        lethe_content_put_locked(old);
+    }
+    pthread_mutex_unlock(&store->lock);
+}
+
+enum lethe_err lethe_content_new(struct lethe_contents *store, struct lethe_content **out)
+{
+    struct lethe_content *content;
+    struct lethe_id id;
+
+    *out = NULL;
+    random_bytes(id.bytes, sizeof id.bytes);
+    content = allocate(store, &id);
+    if (!content) {
+        return LETHE_ERR_NOMEM;
+    }
+    content->state = LETHE_CONTENT_MUTABLE;
+    pthread_mutex_lock(&store->lock);
+    hash_locked(content);
+    mark_locked(content);
+    pthread_mutex_unlock(&store->lock);
+    lethe_content_touch(content);
+    *out = content;
+    return LETHE_OK;
+}
+
+/* --- rows --- */
+
+static enum lethe_err read_attributes(struct lethe_content *content)
+{
+    struct lethe_db *db = content->store->db;
+    sqlite3_stmt *statement;
+    bool row;
+    enum lethe_err err =
+        lethe_db_statement(db, "SELECT map FROM chunk WHERE content = ? AND idx = -1", &statement);
+
+    if (err) {
+        return err;
+    }
+    sqlite3_bind_blob(statement, 1, content->id.bytes, sizeof content->id.bytes, SQLITE_STATIC);
+    err = lethe_db_step(db, statement, &row);
+    if (!err && row) {
+        const uint8_t *map = sqlite3_column_blob(statement, 0);
+
+        if (sqlite3_column_bytes(statement, 0) != 16) {
+            err = LETHE_ERR_FORMAT;
+        } else {
+            content->limit = lethe_get_u64(map);
+            content->data = lethe_get_u64(map + 8);
+        }
+        sqlite3_reset(statement);
+    }
+    return err;
+}
+
+static uint64_t blocks_of(uint64_t size)
+{
+    return size / BLOCK + (size % BLOCK != 0);
+}
+
+/* Database lock held. *found is false when there is no row; base is its id or zero. */
+static enum lethe_err read_row(struct lethe_content *content, bool *found, struct lethe_id *base)
+{
+    struct lethe_db *db = content->store->db;
+    sqlite3_stmt *statement;
+    uint64_t used;
+    bool row;
+    enum lethe_err err = lethe_db_statement(
+        db, "SELECT state, size, base, epoch, used, cached FROM local WHERE content = ?", &statement);
+
+    *found = false;
+    *base = (struct lethe_id){{0}};
+    if (err) {
+        return err;
+    }
+    sqlite3_bind_blob(statement, 1, content->id.bytes, sizeof content->id.bytes, SQLITE_STATIC);
+    err = lethe_db_step(db, statement, &row);
+    if (err || !row) {
+        return err;
+    }
+    *found = true;
+    content->state = (enum lethe_content_state)sqlite3_column_int(statement, 0);
+    atomic_store(&content->size, (uint64_t)sqlite3_column_int64(statement, 1));
+    content->epoch = (uint64_t)sqlite3_column_int64(statement, 3);
+    used = (uint64_t)sqlite3_column_int64(statement, 4);
+    atomic_store(&content->used_stored, used);
+    atomic_store(&content->used, used);
+    content->cached = (uint64_t)sqlite3_column_int64(statement, 5);
+    if (sqlite3_column_type(statement, 2) == SQLITE_BLOB) {
+        if (sqlite3_column_bytes(statement, 2) != sizeof base->bytes) {
+            err = LETHE_ERR_FORMAT;
+        } else {
+            memcpy(base->bytes, sqlite3_column_blob(statement, 2), sizeof base->bytes);
+        }
+    }
+    sqlite3_reset(statement);
+    if (used < content->store->clock_floor) {
+        content->cached = 0;
+    }
+    if (content->state < LETHE_CONTENT_MUTABLE || content->state > LETHE_CONTENT_VAULTED ||
+        atomic_load(&content->size) > LETHE_CONTENT_MAX ||
+        (content->state == LETHE_CONTENT_VAULTED && !lethe_id_is_zero(base))) {
+        err = LETHE_ERR_FORMAT;
+    }
+    if (!err && content->state == LETHE_CONTENT_VAULTED) {
+        content->limit = content->data = blocks_of(atomic_load(&content->size));
+    }
+    return err ? err : read_attributes(content);
+}
+
+static enum lethe_err get_locked(struct lethe_contents *store, const struct lethe_id *id, uint64_t size,
+                                 bool is_base, struct lethe_content **out)
+{
+    struct lethe_content *content = lethe_content_find_locked(store, id), *base = NULL;
+    struct lethe_id base_id;
+    enum lethe_err err;
+    bool found;
+
+    if (content) {
+        *out = content;
+        return LETHE_OK;
+    }
+    content = allocate(store, id);
+    if (!content) {
+        return LETHE_ERR_NOMEM;
+    }
+    lethe_db_lock(store->db);
+    err = read_row(content, &found, &base_id);
+    lethe_db_unlock(store->db);
+    if (!err && is_base && found && content->state != LETHE_CONTENT_VAULTED) {
+        err = LETHE_ERR_FORMAT;
+    }
+    if (!err && !lethe_id_is_zero(&base_id)) {
+        /* One level deep: a base has none. */
+        err = get_locked(store, &base_id, content->limit * BLOCK, true, &base);
+    }
+    if (err) {
+        if (err == LETHE_ERR_FORMAT) {
+            lethe_log(LETHE_LOG_ERROR, "device database: the row of a content is malformed");
+            err = LETHE_ERR_INTEGRITY;
+        }
+        content_free(content);
+        return err;
+    }
+    if (base) {
+        base->children++;
+        content->base = base;
+    }
+    if (!found) {
+        content->state = LETHE_CONTENT_VAULTED;
+        atomic_store(&content->size, size);
+        content->limit = content->data = blocks_of(size);
+    }
+    hash_locked(content);
+    if (!found) {
+        mark_locked(content);
+    }
+    *out = content;
+    return LETHE_OK;
+}
+
+enum lethe_err lethe_content_get(struct lethe_contents *store, const struct lethe_id *id, uint64_t size,
+                                 struct lethe_content **out)
+{
+    enum lethe_err err;
+
+    *out = NULL;
+    if (size > LETHE_CONTENT_MAX) {
+        return LETHE_ERR_ARG;
+    }
+    pthread_mutex_lock(&store->lock);
+    err = get_locked(store, id, size, false, out);
+    pthread_mutex_unlock(&store->lock);
+    return err;
+}
+
+static enum lethe_err write_attributes(struct lethe_content *content)
+{
+    struct lethe_db *db = content->store->db;
+    uint64_t all = content->state == LETHE_CONTENT_VAULTED ? blocks_of(atomic_load(&content->size)) : 0;
+    bool usual = content->limit == all && content->data == all;
+    sqlite3_stmt *statement;
+    uint8_t map[16];
+    enum lethe_err err;
+
+    if (usual) {
+        err = lethe_db_statement(db, "DELETE FROM chunk WHERE content = ? AND idx = -1", &statement);
+    } else {
+        err = lethe_db_statement(db, "INSERT OR REPLACE INTO chunk(content, idx, map) VALUES(?, -1, ?)",
+                                 &statement);
+    }
+    if (!err) {
+        sqlite3_bind_blob(statement, 1, content->id.bytes, sizeof content->id.bytes, SQLITE_STATIC);
+        if (!usual) {
+            lethe_set_u64(map, content->limit);
+            lethe_set_u64(map + 8, content->data);
+            sqlite3_bind_blob(statement, 2, map, sizeof map, SQLITE_TRANSIENT);
+        }
+        err = lethe_db_run(db, statement);
+    }
+    return err;
+}
+
+enum lethe_err lethe_content_row_store(struct lethe_content *content)
+{
+    struct lethe_db *db = content->store->db;
+    sqlite3_stmt *statement;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = lethe_db_statement(db,
+                             "INSERT OR REPLACE INTO local(content, state, size, base, epoch, used, cached)"
+                             " VALUES(?, ?, ?, ?, ?, ?, ?)",
+                             &statement);
+    if (!err) {
+        uint64_t used = atomic_load(&content->used);
+
+        atomic_store(&content->used_stored, used);
+        sqlite3_bind_blob(statement, 1, content->id.bytes, sizeof content->id.bytes, SQLITE_STATIC);
+        sqlite3_bind_int(statement, 2, (int)content->state);
+        sqlite3_bind_int64(statement, 3, (int64_t)atomic_load(&content->size));
+        if (content->base) {
+            sqlite3_bind_blob(statement, 4, content->base->id.bytes, sizeof content->base->id.bytes,
+                              SQLITE_STATIC);
+        }
+        sqlite3_bind_int64(statement, 5, (int64_t)content->epoch);
+        sqlite3_bind_int64(statement, 6, (int64_t)used);
+        sqlite3_bind_int64(statement, 7, (int64_t)content->cached);
+        err = lethe_db_run(db, statement);
+    }
+    if (!err) {
+        err = write_attributes(content);
+    }
+    lethe_db_unlock(db);
+    return err;
+}
+
+enum lethe_err lethe_content_rows_delete(struct lethe_content *content)
+{
+    struct lethe_db *db = content->store->db;
+    sqlite3_stmt *statement;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = lethe_db_statement(db, "DELETE FROM local WHERE content = ?", &statement);
+    if (!err) {
+        sqlite3_bind_blob(statement, 1, content->id.bytes, sizeof content->id.bytes, SQLITE_STATIC);
+        err = lethe_db_run(db, statement);
+    }
+    if (!err) {
+        err = lethe_db_statement(db, "DELETE FROM chunk WHERE content = ?", &statement);
+    }
+    if (!err) {
+        sqlite3_bind_blob(statement, 1, content->id.bytes, sizeof content->id.bytes, SQLITE_STATIC);
+        err = lethe_db_run(db, statement);
+    }
+    lethe_db_unlock(db);
+    return err;
+}
+
+/* --- small questions --- */
+
+const struct lethe_id *lethe_content_id(const struct lethe_content *content)
+{
+    return &content->id;
+}
+
+uint64_t lethe_content_size(struct lethe_content *content)
+{
+    return atomic_load(&content->size);
+}
+
+enum lethe_content_state lethe_content_state(struct lethe_content *content)
+{
+    enum lethe_content_state state;
+
+    pthread_rwlock_rdlock(&content->lock);
+    state = content->state;
+    pthread_rwlock_unlock(&content->lock);
+    return state;
+}

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Space: what counts against the limit, and waiting for room. Counted are: slots in use, slots that wait for
+ * a commit, free slots that still have space in the file, buffers (each needs a slot), and the database with
+ * its log.
+ */
+#include "fs/device/content_private.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define RUNS 64u
+#define LOOK_UP_EVERY 32u
+
+void lethe_contents_look_up_database(struct lethe_contents *store)
+{
+    struct stat st;
+    uint64_t bytes = 0;
+
+    if (store->database_path && stat(store->database_path, &st) == 0) {
+        bytes += (uint64_t)st.st_blocks * 512;
+    }
+    if (store->log_path && stat(store->log_path, &st) == 0) {
+        bytes += (uint64_t)st.st_blocks * 512;
+    }
+    store->database = bytes;
+    store->database_age = 0;
+}
+
+uint64_t lethe_contents_taken(struct lethe_contents *store)
+{
+    uint64_t slots = lethe_blocks_in_use(store->pool);
+
+    for (unsigned a = 0; a < 2; a++) {
+        slots += lethe_slots_used(store->slots[a]) + lethe_slots_pending(store->slots[a]) +
+                 lethe_slots_fat(store->slots[a]);
+    }
+    return slots * BLOCK + store->database;
+}
+
+/* Store lock held. */
+static uint64_t left(struct lethe_contents *store)
+{
+    uint64_t taken = lethe_contents_taken(store) + store->reserved + store->reserve;
+
+    return taken < store->limit ? store->limit - taken : 0;
+}
+
+void lethe_contents_trim(struct lethe_contents *store, uint64_t keep)
+{
+    struct lethe_slot_run runs[RUNS];
+
+    for (unsigned a = 0; a < 2; a++) {
+        for (;;) {
+            size_t n;
+
+            pthread_mutex_lock(&store->lock);
+            n = lethe_slots_trim(store->slots[a], keep, runs, RUNS);
+            pthread_mutex_unlock(&store->lock);
+            if (n == 0) {
+                break;
+            }
+            for (size_t r = 0; r < n; r++) {
+                lethe_arena_punch(store->arenas[a], runs[r].first, runs[r].count);
+            }
+            pthread_mutex_lock(&store->lock);
+            lethe_slots_trimmed(store->slots[a], runs, n);
+            pthread_mutex_unlock(&store->lock);
+        }
+    }
+}
+
+uint64_t lethe_contents_room(struct lethe_contents *store, uint64_t count, const struct lethe_content *except)
+{
+    uint64_t available;
+
+    pthread_mutex_lock(&store->lock);
+    available = left(store) / BLOCK;
+    if (available < count) {
+        pthread_mutex_unlock(&store->lock);
+        lethe_contents_trim(store, 0);
+        pthread_mutex_lock(&store->lock);
+        available = left(store) / BLOCK;
+    }
+    if (available < count) {
+        pthread_mutex_unlock(&store->lock);
+        (void)lethe_contents_evict(store, count, except);
+        lethe_contents_trim(store, 0);
+        pthread_mutex_lock(&store->lock);
+        available = left(store) / BLOCK;
+    }
+    available = available < count ? available : count;
+    store->reserved += available * BLOCK;
+    pthread_mutex_unlock(&store->lock);
+    return available;
+}
+
+void lethe_contents_room_back(struct lethe_contents *store, uint64_t count)
+{
+    pthread_mutex_lock(&store->lock);
+    store->reserved -= count * BLOCK;
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* What len bytes may take: their blocks, and one more in part at each end. */
+static uint64_t need_of(uint64_t len)
+{
+    return (len / BLOCK + 2) * BLOCK;
+}
+
+/* A moment ms later on the monotonic clock. */
+static struct timespec later(unsigned ms)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += ms / 1000;
+    t.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (t.tv_nsec >= 1000000000) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000;
+    }
+    return t;
+}
+
+/* Makes room by eviction; store lock held before and after, released meanwhile. */
+static void make_room(struct lethe_contents *store, uint64_t need)
+{
+    pthread_mutex_unlock(&store->lock);
+    lethe_contents_trim(store, 0);
+    pthread_mutex_lock(&store->lock);
+    if (left(store) < need) {
+        uint64_t count = (need - left(store)) / BLOCK + 1;
+
+        pthread_mutex_unlock(&store->lock);
+        pthread_rwlock_rdlock(&store->maps);
+        (void)lethe_contents_evict(store, count, NULL);
+        pthread_rwlock_unlock(&store->maps);
+        lethe_contents_trim(store, 0);
+        pthread_mutex_lock(&store->lock);
+    }
+    lethe_contents_look_up_database(store);
+}
+
+enum lethe_err lethe_contents_reserve(struct lethe_contents *store, uint64_t len, unsigned stall_ms)
+{
+    uint64_t need, progress;
+    struct timespec end = later(stall_ms);
+    enum lethe_err err = LETHE_OK;
+
+    if (len > store->limit) {
+        return LETHE_ERR_NOSPACE;
+    }
+    need = need_of(len);
+    pthread_mutex_lock(&store->lock);
+    progress = store->progress;
+    if (++store->database_age >= LOOK_UP_EVERY) {
+        lethe_contents_look_up_database(store);
+    }
+    while (left(store) < need) {
+        uint64_t wakes = store->wakes;
+        void (*pressure)(void *context) = store->pressure;
+        void *context = store->pressure_context;
+
+        make_room(store, need);
+        if (left(store) >= need) {
+            break;
+        }
+        if (need + store->reserve + store->database > store->limit || stall_ms == 0) {
+            err = LETHE_ERR_NOSPACE; /* no waiting helps */
+            break;
+        }
+        if (pressure) {
+            pthread_mutex_unlock(&store->lock);
+            pressure(context);
+            pthread_mutex_lock(&store->lock);
+        }
+        while (wakes == store->wakes && err == LETHE_OK) {
+            if (pthread_cond_timedwait(&store->moved, &store->lock, &end) == ETIMEDOUT) {
+                err = wakes == store->wakes ? LETHE_ERR_NOSPACE : LETHE_OK;
+                break;
+            }
+        }
+        if (progress != store->progress) {
+            progress = store->progress;
+            end = later(stall_ms);
+        }
+    }
+    if (!err) {
+        store->reserved += need;
+    }
+    pthread_mutex_unlock(&store->lock);
+    return err;
+}
+
+void lethe_contents_unreserve(struct lethe_contents *store, uint64_t len)
+{
+    pthread_mutex_lock(&store->lock);
+    store->reserved -= need_of(len);
+    store->wakes++;
+    pthread_cond_broadcast(&store->moved);
+    pthread_mutex_unlock(&store->lock);
+}
+
+void lethe_contents_progress(struct lethe_contents *store)
+{
+    pthread_mutex_lock(&store->lock);
+    store->progress++;
+    store->wakes++;
+    pthread_cond_broadcast(&store->moved);
+    pthread_mutex_unlock(&store->lock);
+}
+
+void lethe_contents_usage(struct lethe_contents *store, struct lethe_contents_usage *out)
+{
+    const struct lethe_slots *state, *cache;
+
+    pthread_mutex_lock(&store->lock);
+    lethe_contents_look_up_database(store);
+    state = store->slots[ARENA_STATE];
+    cache = store->slots[ARENA_CACHE];
+    out->limit = store->limit;
+    out->dirty = (lethe_slots_used(state) + lethe_slots_pending(state) + lethe_slots_fat(state) +
+                  lethe_blocks_in_use(store->pool)) *
+                 BLOCK;
+    out->cached = (lethe_slots_used(cache) + lethe_slots_fat(cache)) * BLOCK;
+    out->database = store->database;
+    out->free = left(store);
+    pthread_mutex_unlock(&store->lock);
+}
