@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The command line: what the commands share. Each command is one file cmd_NAME.c with one function that takes its own
+ * arguments (argv[0] is the command's name) and returns an exit code. Errors go to standard error, one line each.
+ */
+#ifndef LETHE_FS_CLI_CLI_H
+#define LETHE_FS_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lethe/bytes.h"
+#include "lethe/err.h"
+
+/* Exit codes: a contract (see lethefs(1)). */
+enum lethe_exit {
+    LETHE_EXIT_DONE = 0,
+    LETHE_EXIT_FAILED = 1,
+    LETHE_EXIT_USAGE = 2,
+    LETHE_EXIT_KEY = 3,
+    LETHE_EXIT_INTEGRITY = 4,
+    LETHE_EXIT_UNREACHABLE = 5,
+    LETHE_EXIT_BUSY = 6,
+};
+int lethe_exit_code(enum lethe_err err);
+
+/* Prints "lethefs: text" and returns LETHE_EXIT_USAGE, with a pointer to --help. */
+int lethe_cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Prints "lethefs: text" and returns the exit code of err. */
+int lethe_cli_fail(enum lethe_err err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * Options. A command lists what it takes; lethe_cli_parse fills the targets and gathers the other arguments.
+ * "--name VALUE", "--name=VALUE"; a one-letter name is also "-n VALUE". "--" ends options.
+ */
+enum lethe_option_kind {
+    LETHE_OPTION_FLAG,   /* target: bool */
+    LETHE_OPTION_TEXT,   /* target: const char * */
+    LETHE_OPTION_NUMBER, /* target: uint64_t, within min..max */
+    LETHE_OPTION_SIZE,   /* target: uint64_t bytes, with K, M, G, T (of 1024) */
+    LETHE_OPTION_LIST,   /* target: struct lethe_cli_list: every value up to the next option */
+};
+
+struct lethe_cli_list {
+    const char *values[256];
+    size_t count;
+};
+
+struct lethe_option {
+    const char *name;
+    enum lethe_option_kind kind;
+    void *target;
+    uint64_t min, max; /* NUMBER */
+    const char *help;  /* with the value's name first for options that take one: "DIR where ..." */
+};
+
+struct lethe_command {
+    const char *name;
+    const char *usage; /* arguments: "VAULT MOUNTPOINT [OPTION]..." */
+    const char *about; /* one line */
+    size_t min_args, max_args;
+    const struct lethe_option *options; /* ends with a NULL name */
+};
+
+/*
+ * Parses argv[1..]; arguments that are no options are moved to args (room for max_args). *count receives their number.
+ * Returns -1 to go on, or an exit code: usage errors, or 0 after --help.
+ */
+int lethe_cli_parse(const struct lethe_command *command, int argc, char **argv, const char **args, size_t *count);
+
+/* --- the passphrase (fs/cli/passphrase.c) --- */
+
+struct lethe_cli_secret {
+    char *text; /* locked memory */
+    size_t len;
+};
+/*
+ * From the file, the command's standard output, or the terminal (with the prompt; twice when confirm). One trailing
+ * newline is stripped. At most 4096 bytes, not empty. Errors are logged: LETHE_ERR_ARG, LETHE_ERR_NOT_FOUND, ...
+ */
+enum lethe_err lethe_cli_passphrase(const char *passfile, const char *extpass, const char *prompt, bool confirm,
+                                    struct lethe_cli_secret *out) LETHE_MUST_CHECK;
+void lethe_cli_secret_free(struct lethe_cli_secret *secret);
+
+/* --- progress (fs/cli/progress.c) --- */
+
+/* A bar on standard error when that is a terminal, drawn once a second at most and only after the first second. */
+struct lethe_progress {
+    const char *what;
+    int64_t started, drawn; /* monotonic milliseconds */
+    bool shown;
+};
+void lethe_progress_start(struct lethe_progress *progress, const char *what);
+void lethe_progress_update(struct lethe_progress *progress, uint64_t done, uint64_t total);
+void lethe_progress_end(struct lethe_progress *progress);
+
+/* 2026-01-31, 2026-01-31T12:00:00 (local) or ...Z, @SECONDS, or NUMBER with s, m, h, d before now. Nanoseconds. */
+enum lethe_err lethe_cli_time(const char *text, int64_t *out) LETHE_MUST_CHECK;
+/* 30d, 12h, 90m, 45s, or plain seconds. */
+enum lethe_err lethe_cli_duration(const char *text, int64_t *seconds) LETHE_MUST_CHECK;
+/* 512, 64K, 10M, 2G, 1T. */
+enum lethe_err lethe_cli_size(const char *text, uint64_t *out) LETHE_MUST_CHECK;
+
+/* The commands. */
+int lethe_cmd_init(int argc, char **argv);
+int lethe_cmd_mount(int argc, char **argv);
+int lethe_cmd_umount(int argc, char **argv);
+int lethe_cmd_sync(int argc, char **argv);
+int lethe_cmd_status(int argc, char **argv);
+int lethe_cmd_inspect(int argc, char **argv);
+int lethe_cmd_check(int argc, char **argv);
+int lethe_cmd_gc(int argc, char **argv);
+int lethe_cmd_passwd(int argc, char **argv);
+int lethe_cmd_recover(int argc, char **argv);
+int lethe_cmd_key(int argc, char **argv);
+int lethe_cmd_model(int argc, char **argv);
+int lethe_cmd_train(int argc, char **argv);
+int lethe_cmd_encrypt(int argc, char **argv);
+int lethe_cmd_decrypt(int argc, char **argv);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/file.h"
+#include "fs/mount/setup.h"
+
+/* Where the recovery phrase goes: the file, else the terminal. */
+static enum lethe_err keep_phrase(void *context, const char *phrase)
+{
+    const char *path = context;
+    char line[LETHE_PHRASE_MAX + 1];
+    enum lethe_err err;
+
+    if (!path) {
+        printf("Recovery phrase (write it down; with the passphrase it opens the vault on another device,\n"
+               "and nobody can restore it for you):\n\n    %s\n\n", phrase);
+        return fflush(stdout) ? LETHE_ERR_IO : LETHE_OK;
+    }
+    snprintf(line, sizeof line, "%s\n", phrase);
+    err = lethe_file_write_durably(path, line, strlen(line), 0400);
+    explicit_bzero(line, sizeof line);
+    if (err) {
+        (void)lethe_cli_fail(err, "the recovery phrase cannot be written to %s: %s", path, lethe_err_str(err));
+    }
+    return err;
+}
+
+static bool parse_fidelity(const char *text, enum lethe_fidelity *out)
+{
+    static const char *const names[] = {"exact", "split", "lossy"};
+
+    for (unsigned i = 0; i < 3; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *out = (enum lethe_fidelity)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+int lethe_cmd_init(int argc, char **argv)
+{
+    const char *fidelity = "exact", *residuals = NULL, *pairs = "vault", *passfile = NULL, *extpass = NULL;
+    const char *recovery = NULL, *state_dir = NULL, *model = NULL, *args[1];
+    uint64_t strength = UINT64_MAX, memory = 256;
+    const struct lethe_option options[] = {
+        {"fidelity", LETHE_OPTION_TEXT, &fidelity, 0, 0, "MODE exact (default)"},
+        {"residuals", LETHE_OPTION_TEXT, &residuals, 0, 0, "STORE the second store of --fidelity split"},
+        {"strength", LETHE_OPTION_NUMBER, &strength, 0, 3, "0..3 noise of the artifacts (2)"},
+        {"kdf-mem", LETHE_OPTION_NUMBER, &memory, 16, 4096, "MIB memory of Argon2id (256)"},
+        {"pairs", LETHE_OPTION_TEXT, &pairs, 0, 0, "WHERE model pairs: vault (default, sealed) or device"},
+        {"model", LETHE_OPTION_TEXT, &model, 0, 0, "FILE a model pair of your own"},
+        {"passfile", LETHE_OPTION_TEXT, &passfile, 0, 0, "FILE passphrase from its first bytes"},
+        {"extpass", LETHE_OPTION_TEXT, &extpass, 0, 0, "COMMAND passphrase from its output"},
+        {"recovery-file", LETHE_OPTION_TEXT, &recovery, 0, 0, "FILE write the recovery phrase there"},
+        {"state-dir", LETHE_OPTION_TEXT, &state_dir, 0, 0, "DIR instead of the state folder"},
+        {NULL, LETHE_OPTION_FLAG, NULL, 0, 0, NULL},
+    };
+    const struct lethe_command command = {
+        .name = "init", .usage = "VAULT [OPTION]...", .about = "Makes a vault at a path or file:// URL.", .min_args = 1,
+        .max_args = 1, .options = options};
+    struct lethe_init_options init = {.cost = {.passes = 3}};
+    struct lethe_cli_secret secret = {0};
+    struct lethe_buf pair = {0};
+    size_t count;
+    enum lethe_err err;
+    int code = lethe_cli_parse(&command, argc, argv, args, &count);
+
+    if (code >= 0) {
+        return code;
+    }
+    if (!parse_fidelity(fidelity, &init.fidelity)) {
+        return lethe_cli_usage("init: --fidelity is exact, split or lossy, not '%s'", fidelity);
+    }
+    if (init.fidelity != LETHE_FIDELITY_EXACT || residuals) {
+        return lethe_cli_usage("init: this version of lethefs makes vaults of fidelity exact only");
+    }
+    if (strcmp(pairs, "vault") != 0 && strcmp(pairs, "device") != 0) {
+        return lethe_cli_usage("init: --pairs is vault or device, not '%s'", pairs);
+    }
+    if (!recovery && !isatty(STDOUT_FILENO)) {
+        return lethe_cli_usage("init: there is no terminal to show the recovery phrase: give --recovery-file FILE");
+    }
+    if (model) {
+        err = lethe_file_read(model, 64u << 20, &pair);
+        if (err) {
+            lethe_buf_release(&pair);
+            return lethe_cli_fail(err, "the model %s cannot be read: %s", model, lethe_err_str(err));
+        }
+    }
+    err = lethe_cli_passphrase(passfile, extpass, "New passphrase", true, &secret);
+    if (!err) {
+        init.location = args[0];
+        init.state_root = state_dir;
+        init.strength = strength == UINT64_MAX ? 2 : (unsigned)strength;
+        init.cost.memory_mib = (uint32_t)memory;
+        init.pairs_in_vault = strcmp(pairs, "vault") == 0;
+        init.passphrase = secret.text;
+        init.passphrase_len = secret.len;
+        init.pair = model ? pair.data : NULL;
+        init.pair_len = pair.len;
+        err = lethe_setup_init(&init, keep_phrase, (void *)(uintptr_t)recovery);
+    }
+    lethe_cli_secret_free(&secret);
+    lethe_buf_release(&pair);
+    return lethe_exit_code(err);
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/cli/cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs/mount/daemon.h"
+
+/* What -o may hold besides the kernel's own options; from fstab everything arrives this way. */
+struct mount_words {
+    bool read_only, allow_other, sync_vault, degraded;
+    const char *passfile, *extpass, *cache_size, *cache_dir, *state_dir, *at, *epoch;
+    char more[1024];
+};
+
+static int take_word(struct mount_words *words, char *word)
+{
+    static const char *const ignored[] = {"rw", "defaults", "user", "users", "noauto", "auto", "nofail", "_netdev",
+                                          "exec", "suid", "dev"};
+    const struct {
+        const char *name;
+        const char **target;
+    } texts[] = {{"passfile=", &words->passfile},     {"extpass=", &words->extpass},
+                 {"cache-size=", &words->cache_size}, {"cache-dir=", &words->cache_dir},
+                 {"state-dir=", &words->state_dir},   {"at=", &words->at},
+                 {"epoch=", &words->epoch}};
+    static const char *const kernel[] = {"noexec", "nosuid", "nodev", "noatime", "relatime", "sync", "dirsync"};
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        size_t len = strlen(texts[i].name);
+
+        if (strncmp(word, texts[i].name, len) == 0) {
+            *texts[i].target = word + len;
+            return -1;
+        }
+    }
+    if (strcmp(word, "ro") == 0) {
+        words->read_only = true;
+    } else if (strcmp(word, "allow_other") == 0) {
+        words->allow_other = true;
+    } else if (strcmp(word, "degraded") == 0) {
+        words->degraded = true;
+        words->read_only = true;
+    } else if (strcmp(word, "sync=vault") == 0) {
+        words->sync_vault = true;
+    } else if (strcmp(word, "sync=device") == 0) {
+        words->sync_vault = false;
+    } else {
+        for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) {
+            if (strcmp(word, ignored[i]) == 0) {
+                return -1;
+            }
+        }
+        if (strncmp(word, "x-", 2) == 0 || strncmp(word, "comment=", 8) == 0) {
+            return -1;
+        }
+        for (size_t i = 0; i < sizeof kernel / sizeof *kernel; i++) {
+            if (strcmp(word, kernel[i]) == 0 && strlen(words->more) + strlen(word) + 2 < sizeof words->more) {
+                strcat(words->more, *words->more ? "," : "");
+                strcat(words->more, word);
+                return -1;
+            }
+        }
+        return lethe_cli_usage("mount: unknown option -o %s", word);
+    }
+    return -1;
+}
+
+/* Cuts every list at its commas, in place. */
+static int take_words(struct mount_words *words, struct lethe_cli_list *lists, char **copies)
+{
+    for (size_t i = 0; i < lists->count; i++) {
+        char *rest;
+
+        copies[i] = strdup(lists->values[i]);
+        rest = copies[i];
+        while (rest) {
+            char *word = strsep(&rest, ",");
+            int code = *word ? take_word(words, word) : -1;
+
+            if (code >= 0) {
+                return code;
+            }
+        }
+    }
+    return -1;
+}
+
+static int check_mountpoint(const char *path)
+{
+    struct stat stat_buf;
+
+    if (stat(path, &stat_buf)) {
+        return lethe_cli_fail(LETHE_ERR_NOT_FOUND, "the mount point %s cannot be used: make the folder first", path);
+    }
+    if (!S_ISDIR(stat_buf.st_mode)) {
+        return lethe_cli_fail(LETHE_ERR_NOT_FOUND, "the mount point %s is no folder", path);
+    }
+    return -1;
+}
+
+static const char *pick(const char *option, const char *word)
+{
+    return option ? option : word;
+}
+
+int lethe_cmd_mount(int argc, char **argv)
+{
+    struct mount_words words = {0};
+    struct lethe_cli_list lists = {.count = 0};
+    const char *passfile = NULL, *extpass = NULL, *cache_size = NULL, *cache_dir = NULL, *state_dir = NULL, *at = NULL;
+    const char *epoch = NULL, *effort = "fast", *args[2];
+    bool foreground = false;
+    const struct lethe_option options[] = {
+        {"f", LETHE_OPTION_FLAG, &foreground, 0, 0, "stay in the foreground"},
+        {"o", LETHE_OPTION_LIST, &lists, 0, 0, "LIST ro, allow_other, sync=device|vault, ..."},
+        {"cache-size", LETHE_OPTION_TEXT, &cache_size, 0, 0, "SIZE bound of cache and state (10G)"},
+        {"cache-dir", LETHE_OPTION_TEXT, &cache_dir, 0, 0, "DIR instead of the cache folder"},
+        {"state-dir", LETHE_OPTION_TEXT, &state_dir, 0, 0, "DIR instead of the state folder"},
+        {"at", LETHE_OPTION_TEXT, &at, 0, 0, "TIME show a past moment, read-only"},
+        {"epoch", LETHE_OPTION_TEXT, &epoch, 0, 0, "DURATION of activity between epochs (5s)"},
+        {"effort", LETHE_OPTION_TEXT, &effort, 0, 0, "LEVEL fast (default) or strong"},
+        {"passfile", LETHE_OPTION_TEXT, &passfile, 0, 0, "FILE passphrase from its first bytes"},
+        {"extpass", LETHE_OPTION_TEXT, &extpass, 0, 0, "COMMAND passphrase from its output"},
+        {NULL, LETHE_OPTION_FLAG, NULL, 0, 0, NULL},
+    };
+    const struct lethe_command command = {.name = "mount", .usage = "VAULT MOUNTPOINT [OPTION]...",
+                                          .about = "Shows a vault as an ordinary folder.", .min_args = 2,
+                                          .max_args = 2, .options = options};
+    struct lethe_daemon_options daemon = {0};
+    struct lethe_cli_secret secret = {0};
+    char *copies[256] = {0};
+    char mountpoint[4096];
+    int64_t seconds = 0;
+    size_t count;
+    enum lethe_err err;
+    int code = lethe_cli_parse(&command, argc, argv, args, &count);
+
+    if (code < 0) {
+        code = take_words(&words, &lists, copies);
+    }
+    if (code >= 0) {
+        goto out;
+    }
+    daemon.session.at = INT64_MAX;
+    if (words.degraded) {
+        code = lethe_cli_usage("mount: -o degraded is for vaults of fidelity split");
+        goto out;
+    }
+    if (pick(cache_size, words.cache_size) &&
+        lethe_cli_size(pick(cache_size, words.cache_size), &daemon.session.cache_size)) {
+        code = lethe_cli_usage("mount: --cache-size takes a size such as 512M or 20G");
+        goto out;
+    }
+    if (pick(at, words.at) && lethe_cli_time(pick(at, words.at), &daemon.session.at)) {
+        code = lethe_cli_usage("mount: --at takes a time such as 2026-01-31T12:00:00 or 2d");
+        goto out;
+    }
+    if (pick(epoch, words.epoch) && (lethe_cli_duration(pick(epoch, words.epoch), &seconds) || seconds < 1 ||
+                                     seconds > 86400)) {
+        code = lethe_cli_usage("mount: --epoch takes a duration from 1s to 1d");
+        goto out;
+    }
+    if (strcmp(effort, "fast") != 0 && strcmp(effort, "strong") != 0) {
+        code = lethe_cli_usage("mount: --effort is fast or strong, not '%s'", effort);
+        goto out;
+    }
+    code = check_mountpoint(args[1]);
+    if (code >= 0) {
+        goto out;
+    }
+    if (!realpath(args[1], mountpoint)) {
+        code = lethe_cli_fail(LETHE_ERR_NOT_FOUND, "the mount point %s cannot be used", args[1]);
+        goto out;
+    }
+    err = lethe_cli_passphrase(pick(passfile, words.passfile), pick(extpass, words.extpass), "Passphrase", false,
+                               &secret);
+    if (!err) {
+        daemon.session.location = args[0];
+        daemon.session.state_root = pick(state_dir, words.state_dir);
+        daemon.session.cache_root = pick(cache_dir, words.cache_dir);
+        daemon.session.passphrase = secret.text;
+        daemon.session.passphrase_len = secret.len;
+        daemon.session.effort = strcmp(effort, "strong") == 0 ? LETHE_EFFORT_STRONG : LETHE_EFFORT_FAST;
+        daemon.session.epoch_ms = (unsigned)(seconds * 1000);
+        daemon.session.publish = !words.read_only && daemon.session.at == INT64_MAX;
+        daemon.session.owner = (struct lethe_owner){.uid = getuid(), .gid = getgid()};
+        daemon.mountpoint = mountpoint;
+        daemon.foreground = foreground;
+        daemon.read_only = words.read_only;
+        daemon.allow_other = words.allow_other;
+        daemon.sync_vault = words.sync_vault;
+        daemon.more = *words.more ? words.more : NULL;
+        err = lethe_daemon_run(&daemon);
+    }
+    code = lethe_exit_code(err);
+out:
+    for (size_t i = 0; i < lists.count; i++) {
+        free(copies[i]);
+    }
+    lethe_cli_secret_free(&secret);
+    return code;
+}
