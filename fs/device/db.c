@@ -399,7 +399,7 @@ static enum lethe_err insert_changeset(struct lethe_db *db, int64_t seq, const v
     return err ? err : lethe_db_set_int(db, "changeset_seq", seq);
 }
 
-/* Inside the savepoint. *stored tells whether a row was added. */
+/* Inside the savepoint. *stored tells whether the sequence number was used up. */
 static enum lethe_err capture(struct lethe_db *db, bool *stored)
 {
     void *tree = NULL, *vault = NULL;
@@ -415,6 +415,9 @@ static enum lethe_err capture(struct lethe_db *db, bool *stored)
         err = lethe_db_error(db, result);
     } else if (tree_len > 0 || vault_len > 0) {
         err = insert_changeset(db, db->next_seq, tree, tree_len, vault, vault_len);
+        *stored = !err;
+    } else if (db->seq_told) {
+        err = lethe_db_set_int(db, "changeset_seq", db->next_seq);
         *stored = !err;
     }
     sqlite3_free(tree);
@@ -467,6 +470,7 @@ enum lethe_err lethe_db_commit(struct lethe_db *db)
         goto out;
     }
     db->next_seq += stored;
+    db->seq_told = false;
     checkpoint(db);
     /* What was committed stays so; but without these two nothing more may be done. */
     if (lethe_db_sessions_start(db) || execute(db, "BEGIN IMMEDIATE")) {
@@ -476,6 +480,21 @@ enum lethe_err lethe_db_commit(struct lethe_db *db)
 out:
     db->committing = committing;
     return err;
+}
+
+uint64_t lethe_db_seq(struct lethe_db *db)
+{
+    db->seq_told = true;
+    return (uint64_t)db->next_seq;
+}
+
+enum lethe_err lethe_db_set_seq(struct lethe_db *db, uint64_t next)
+{
+    if (next > INT64_MAX || (int64_t)next < db->next_seq) {
+        return LETHE_ERR_ARG;
+    }
+    db->next_seq = (int64_t)next;
+    return lethe_db_set_int(db, "changeset_seq", (int64_t)next - 1);
 }
 
 /* --- settings --- */

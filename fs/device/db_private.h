@@ -46,6 +46,7 @@ struct lethe_db {
     bool checkpoint_failed; /* and it was logged */
     unsigned depth;         /* of lethe_db_begin */
     int64_t next_seq;
+    bool seq_told; /* lethe_db_seq told next_seq for the open transaction: its commit uses it up in any case */
     _Atomic size_t load; /* bytes of pages in memory after the last operation */
 };
 
