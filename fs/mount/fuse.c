@@ -116,6 +116,7 @@ enum lethe_err lethe_fuse_mount(const struct lethe_fuse_options *options, struct
     fuse->options = *options;
     fuse->options.mountpoint = fuse->options.source = fuse->options.more = NULL;
     pthread_mutex_init(&fuse->lock, NULL);
+    pthread_mutex_init(&fuse->write_back, NULL);
     fuse->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fuse->wake < 0) {
         err = LETHE_ERR_IO;
@@ -333,6 +334,7 @@ void lethe_fuse_unmount(struct lethe_fuse *fuse)
     if (fuse->wake >= 0) {
         close(fuse->wake);
     }
+    pthread_mutex_destroy(&fuse->write_back);
     pthread_mutex_destroy(&fuse->lock);
     free(fuse);
 }

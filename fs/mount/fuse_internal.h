@@ -38,6 +38,7 @@ struct lethe_fuse {
     void (*ready)(void *context);
     void *ready_context;
 
+    pthread_mutex_t write_back; /* held by the one thread that makes the kernel write a file's pages */
     pthread_mutex_t lock;
     struct lethe_fuse_worker workers[LETHE_FUSE_THREADS]; /* state, and the next three, are guarded by lock */
     unsigned running, idle;

@@ -563,12 +563,35 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
                          : lethe_tree_fallocate(file_of(info), mode, (uint64_t)offset, (uint64_t)len));
 }
 
+/*
+ * The kernel asks for data and holes without writing its dirty pages first, and a program that copies a file
+ * by holes (cp) would take what is still in the page cache for nothing. Dropping the cached pages makes the
+ * kernel write them, which other threads serve meanwhile. One at a time, so that threads are left for that;
+ * who comes second is told EINVAL, upon which programs read everything.
+ */
+static int write_back_first(struct lethe_fuse *fuse, fuse_ino_t ino)
+{
+    int error;
+
+    if (pthread_mutex_trylock(&fuse->write_back)) {
+        return -EINVAL;
+    }
+    error = fuse_lowlevel_notify_inval_inode(fuse->session, ino, 0, 0);
+    pthread_mutex_unlock(&fuse->write_back);
+    return error && error != -ENOENT ? -EINVAL : 0;
+}
+
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *info)
 {
     uint64_t at = 0;
-    int error = offset < 0 ? -ENXIO : lethe_tree_seek(file_of(info), (uint64_t)offset, whence, &at);
+    int error = offset < 0 ? -ENXIO : 0;
 
-    (void)ino;
+    if (!error && lethe_tree_has_writers(file_of(info))) {
+        error = write_back_first(fuse_of(req), ino);
+    }
+    if (!error) {
+        error = lethe_tree_seek(file_of(info), (uint64_t)offset, whence, &at);
+    }
     if (error) {
         reply_error(req, error);
     } else {

@@ -384,6 +384,16 @@ int lethe_tree_fallocate(struct lethe_file *file, int mode, uint64_t offset, uin
     return error;
 }
 
+bool lethe_tree_has_writers(struct lethe_file *file)
+{
+    bool writers;
+
+    pthread_mutex_lock(&file->inode->lock);
+    writers = file->inode->writers > 0;
+    pthread_mutex_unlock(&file->inode->lock);
+    return writers;
+}
+
 int lethe_tree_seek(struct lethe_file *file, uint64_t offset, int whence, uint64_t *out)
 {
     struct lethe_content *content = NULL;

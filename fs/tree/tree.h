@@ -140,5 +140,7 @@ struct lethe_tree_counts {
     uint64_t open_files;
 };
 void lethe_tree_count(struct lethe_tree *tree, struct lethe_tree_counts *out);
+/* Whether somebody has the file open for writing (the kernel may hold bytes of it that were not written here yet). */
+bool lethe_tree_has_writers(struct lethe_file *file);
 
 #endif
