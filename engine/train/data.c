@@ -84,28 +84,66 @@ enum lethe_err gallery_add(struct gallery *gallery, const struct lethe_raster *r
     return LETHE_OK;
 }
 
+/*
+ * Half of the crops get other colours, so that the networks do not learn what colours their photos happen to
+ * have: chroma turned and scaled, light scaled and shifted. In 8 bits of fraction.
+ */
+struct tint {
+    int light, lift; /* of Y - 128 */
+    int same, cross; /* of Cb and Cr - 128: a turn and a scale */
+    int shift[2];
+};
+
+static struct tint random_tint(uint64_t *state)
+{
+    struct tint tint = {.light = 256, .same = 256};
+
+    if (mix64(state) % 32 == 0) {
+        tint.same = 0; /* grey */
+    } else if (mix64(state) % 2 == 0) {
+        float scale = 256 * (0.4f + 0.8f * mix_unit(state));
+        float half = 2 * mix_unit(state) - 1; /* tan of half the angle of the turn */
+        float norm = scale / (1 + half * half);
+
+        tint.light = (int)(256 * (0.6f + 0.5f * mix_unit(state)));
+        tint.lift = (int)(40 * (mix_unit(state) - 0.5f));
+        tint.same = (int)(norm * (1 - half * half));
+        tint.cross = (int)(norm * 2 * half);
+        if (mix64(state) & 1) {
+            tint.same = -tint.same;
+            tint.cross = -tint.cross;
+        }
+        tint.shift[0] = (int)(30 * (mix_unit(state) - 0.5f));
+        tint.shift[1] = (int)(30 * (mix_unit(state) - 0.5f));
+    }
+    return tint;
+}
+
 void gallery_crop(const struct gallery *gallery, uint64_t *state, uint8_t *out)
 {
     const struct lethe_ycc *picture = &gallery->pictures[mix64(state) % gallery->count];
     uint32_t left = (uint32_t)(mix64(state) % (picture->width - CROP + 1));
     uint32_t top = (uint32_t)(mix64(state) % (picture->height - CROP + 1));
     uint64_t turn = mix64(state);
-    bool grey = (turn >> 8) % 32 == 0;
+    struct tint tint = random_tint(state);
 
-    for (unsigned plane = 0; plane < 3; plane++) {
-        for (uint32_t y = 0; y < CROP; y++) {
-            for (uint32_t x = 0; x < CROP; x++) {
-                uint32_t from_x = turn & 1 ? y : x;
-                uint32_t from_y = turn & 1 ? x : y;
-                size_t cell = y / 8 * SIDE + x / 8;
-                size_t at;
+    for (uint32_t y = 0; y < CROP; y++) {
+        for (uint32_t x = 0; x < CROP; x++) {
+            uint32_t from_x = turn & 1 ? y : x;
+            uint32_t from_y = turn & 1 ? x : y;
+            uint8_t *to = out + (y / 8 * SIDE + x / 8) * PIXELS + y % 8 * 8 + x % 8;
+            int luma, cb, cr;
+            size_t at;
 
-                from_x = turn & 2 ? CROP - 1 - from_x : from_x;
-                from_y = turn & 4 ? CROP - 1 - from_y : from_y;
-                at = (size_t)(top + from_y) * picture->width + left + from_x;
-                out[cell * PIXELS + plane * 64 + y % 8 * 8 + x % 8] =
-                    plane && grey ? 128 : picture->planes[plane][at];
-            }
+            from_x = turn & 2 ? CROP - 1 - from_x : from_x;
+            from_y = turn & 4 ? CROP - 1 - from_y : from_y;
+            at = (size_t)(top + from_y) * picture->width + left + from_x;
+            luma = picture->planes[0][at] - 128;
+            cb = picture->planes[1][at] - 128;
+            cr = picture->planes[2][at] - 128;
+            to[0] = clip8(128 + tint.lift + ((luma * tint.light + 128) >> 8));
+            to[64] = clip8(128 + tint.shift[0] + ((cb * tint.same - cr * tint.cross + 128) >> 8));
+            to[128] = clip8(128 + tint.shift[1] + ((cb * tint.cross + cr * tint.same + 128) >> 8));
         }
     }
 }

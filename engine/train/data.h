@@ -22,7 +22,8 @@ void gallery_release(struct gallery *gallery);
 enum lethe_err gallery_add(struct gallery *gallery, const struct lethe_raster *raster, bool halve,
                            bool *used) LETHE_MUST_CHECK;
 
-/* A crop by chance, turned and mirrored by chance, as CELLS blocks of PIXELS bytes. The gallery is not empty.
+/* A crop by chance, turned, mirrored and recoloured by chance, as CELLS blocks of PIXELS bytes. The gallery
+ * is not empty.
  */
 void gallery_crop(const struct gallery *gallery, uint64_t *state, uint8_t *out);
 

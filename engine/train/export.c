@@ -13,7 +13,7 @@
 #include "lethe/weights.h"
 
 /* Chosen on photographs: about 1, 0.5, 0.15 and 0.05 bits per pixel. */
-static const uint8_t strength_rates[LETHE_STRENGTHS] = {2, 6, 11, 15};
+static const uint8_t strength_rates[LETHE_STRENGTHS] = {2, 5, 10, 15};
 static const uint16_t strength_dither[LETHE_STRENGTHS] = {256, 256, 256, 256};
 static const uint16_t strength_noise[LETHE_STRENGTHS] = {0, 0, 0, 64};
 

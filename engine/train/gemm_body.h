@@ -8,10 +8,15 @@
 
 #include <string.h>
 
+/* In a struct, because compilers disagree on arrays of vectors without one. */
+struct lanes {
+    float v __attribute__((vector_size(4 * LANES)));
+};
+
 static inline __attribute__((always_inline)) void tile(const struct lethe_gemm *g, size_t i, size_t j,
                                                        int rows, int vectors)
 {
-    float acc[ROWS][VECTORS] __attribute__((vector_size(4 * LANES)));
+    struct lanes acc[ROWS][VECTORS];
     const float *a = g->a + i * g->a_row;
     const float *b = g->b + j;
     float *c = g->c + i * g->c_row + j;
@@ -28,7 +33,7 @@ static inline __attribute__((always_inline)) void tile(const struct lethe_gemm *
         }
     }
     for (size_t p = 0; p < g->k; p++) {
-        float row[VECTORS] __attribute__((vector_size(4 * LANES)));
+        struct lanes row[VECTORS];
 
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; v++) {
@@ -40,7 +45,7 @@ static inline __attribute__((always_inline)) void tile(const struct lethe_gemm *
 
 #pragma GCC unroll 8
             for (int v = 0; v < vectors; v++) {
-                acc[r][v] += x * row[v];
+                acc[r][v].v += x * row[v].v;
             }
         }
         a += g->a_col;

@@ -33,7 +33,7 @@ struct workspace {
 
 float rate_step(unsigned rate)
 {
-    return 14.0f * powf(2.0f, 0.27f * (float)rate);
+    return 14.0f * exp2f(0.295f * (float)rate);
 }
 
 float rate_place(unsigned rate)

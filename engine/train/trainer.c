@@ -17,7 +17,7 @@
 #include "engine/train/pca.h"
 
 #define BATCH LETHE_RATES
-#define DEFAULT_STEPS 60000
+#define DEFAULT_STEPS 36000
 #define RANGES 32 /* pieces of the parameters, for the pool */
 #define PCA_CROPS 512
 
@@ -46,6 +46,8 @@ struct lethe_trainer {
     size_t first_param; /* the optimiser leaves those before it alone */
     float rate;         /* learning rate of this step */
     float correct1, correct2;
+    float usual[BATCH]; /* loss at each rate, as a decaying average */
+    float weight[BATCH];
 };
 
 /* The learning rate of each part, as a share of the step's. */
@@ -56,9 +58,9 @@ struct part {
 #define AFTER(member)                                                                                        \
     ((offsetof(struct params, member) + sizeof(((struct params *)0)->member)) / sizeof(float))
 static const struct part parts[] = {
-    {AFTER(enc_lin), 0.1f}, {AFTER(enc_bias), 3},    {AFTER(e1), 1},         {AFTER(e1_bias), 1},
-    {AFTER(e3), 1},         {AFTER(dec_gain), 0.5f}, {AFTER(dec_lin), 0.1f}, {AFTER(dec_bias), 3},
-    {AFTER(d3), 1},         {AFTER(d3_gain), 0.5f},
+    {AFTER(enc_lin), 0.03f}, {AFTER(enc_bias), 3},    {AFTER(e1), 0.3f},      {AFTER(e1_bias), 0.3f},
+    {AFTER(e3), 0.3f},       {AFTER(dec_gain), 0.5f}, {AFTER(dec_lin), 0.1f}, {AFTER(dec_bias), 3},
+    {AFTER(d3), 1},          {AFTER(d3_gain), 0.5f},
 };
 
 enum lethe_err lethe_trainer_new(const struct lethe_train_options *options, struct lethe_trainer **out)
@@ -253,7 +255,7 @@ static void adam_work(void *context, size_t index)
             part++;
         }
         for (size_t b = 0; b < BATCH; b++) {
-            sum += g[b * PARAM_COUNT + at];
+            sum += t->weight[b] * g[b * PARAM_COUNT + at];
         }
         sum *= 1.0f / BATCH;
         m[at] += 0.1f * (sum - m[at]);
@@ -268,10 +270,10 @@ static const char *schedule(struct lethe_trainer *t)
     double done = (double)t->step / t->steps;
     double warm = t->step < 200 ? (t->step + 1) / 200.0 : 1;
     double peak = 2e-3;
-    double joint = 0.75;
+    double joint = 0.5;
 
     t->net = (struct net_options){.lambda = 0.17f, .dither = 1};
-    t->net.quantised = done >= 0.4;
+    t->net.quantised = done >= 0.25;
     t->net.train_encrypter = done < joint;
     t->first_param = t->net.train_encrypter ? 0 : DECRYPTER_AT;
     if (done < joint) {
@@ -281,6 +283,20 @@ static const char *schedule(struct lethe_trainer *t)
     done = (done - joint) / (1 - joint);
     t->rate = (float)(0.5 * peak * (0.005 + 0.5 * (1 + cos(3.14159265 * done))));
     return "decrypter";
+}
+
+/*
+ * Plain crops weigh more than their loss: quality is judged picture by picture in decibels, and a sum of
+ * squares would be all about the few crops that are full of detail.
+ */
+static void weigh_crops(struct lethe_trainer *t)
+{
+    for (size_t i = 0; i < BATCH; i++) {
+        float loss = (float)t->results[i].loss;
+
+        t->usual[i] += (t->step ? 0.01f : 1.0f) * (loss - t->usual[i]);
+        t->weight[i] = 1.5f / (loss / t->usual[i] + 0.5f);
+    }
 }
 
 static void learn_magnitudes(struct lethe_trainer *t)
@@ -346,6 +362,7 @@ enum lethe_err lethe_trainer_run(struct lethe_trainer *trainer, struct lethe_poo
         lethe_pool_run(pool, BATCH, crop_work, t);
         t->correct1 = (float)(1 / (1 - pow(0.9, t->step + 1)));
         t->correct2 = (float)(1 / (1 - pow(0.999, t->step + 1)));
+        weigh_crops(t);
         lethe_pool_run(pool, RANGES, adam_work, t);
         learn_magnitudes(t);
         for (size_t i = 0; i < BATCH; i++) {
