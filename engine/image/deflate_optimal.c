@@ -12,11 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SEGMENT 32768u /* positions decided from one computation */
-#define AHEAD 2048u    /* positions behind them that it takes into account */
-#define UNIT 16u       /* cost of a bit */
-#define NEVER (1u << 20)
-#define CAP (1u << 28)
+#define SEGMENT 32768u   /* positions decided from one computation */
+#define AHEAD 2048u      /* positions behind them that it takes into account */
+#define UNIT 16u         /* cost of a bit */
+#define NEVER (1u << 25) /* of what has no code: above SEGMENT + AHEAD literals of 15 bits */
+#define CAP (1u << 28)   /* sums stop here, so that adding a few NEVERs cannot overflow */
 #define RANKS 8u
 #define MARGINS 16u
 #define MAX_STORED 65535u
