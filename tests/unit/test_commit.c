@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "fs/device/commit.h"
+#include "fs/device/db_private.h"
 #include "lethe/log.h"
 
 #define THREADS 4
@@ -231,6 +232,24 @@ static void failures_can_be_repeated(void **unused)
     assert_int_equal(count(count_working), 3);
 }
 
+/* The open transaction lives in memory: operations wait for a commit before it grows without bound. */
+static void large_transactions_are_committed_early(void **unused)
+{
+    static const char sql[] = "INSERT INTO changeset VALUES(?1, zeroblob(1000000), NULL)";
+
+    (void)unused;
+    for (int i = 1; i <= 120; i++) {
+        lethe_gate_enter(committer);
+        lethe_db_lock(db);
+        assert_int_equal(insert(sql, i), LETHE_OK);
+        assert_true(lethe_db_load(db) < 64u << 20);
+        lethe_db_unlock(db);
+        lethe_gate_leave(committer, true);
+    }
+    assert_int_equal(lethe_commit_wait(committer), LETHE_OK);
+    assert_int_equal(count("SELECT count(*) FROM changeset"), 120);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -239,6 +258,7 @@ int main(void)
         CASE(threads_share_commits),
         CASE(the_thread_commits_by_itself),
         CASE(failures_can_be_repeated),
+        CASE(large_transactions_are_committed_early),
     };
 
     if (lethe_seal_start() != LETHE_OK) {

@@ -7,15 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
-#define SQLITE_ENABLE_SESSION 1
-#define SQLITE_ENABLE_PREUPDATE_HOOK 1
-#include <sqlite3.h>
-
-#include "fs/device/db.h"
+#include "fs/device/db_private.h"
 #include "fs/device/schema.h"
 #include "lethe/log.h"
 
@@ -615,6 +615,138 @@ static void the_log_begins_anew(void **unused)
     assert_int_equal(read_all(), LETHE_OK);
 }
 
+/* --- a disk that is full --- */
+
+#define SKIPPED 77
+#define EXPECT(condition)                                                                                    \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                  \
+            _exit(1);                                                                                        \
+        }                                                                                                    \
+    } while (0)
+
+static bool write_file(const char *name, const char *text)
+{
+    int fd = open(name, O_WRONLY | O_CLOEXEC);
+    bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return done;
+}
+
+/* A small disk of our own over the folder, in a mount namespace that only this process sees. */
+static bool small_disk(void)
+{
+    char map[64];
+    unsigned uid = geteuid(), gid = getegid();
+
+    if (unshare(uid == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER) != 0) {
+        return false;
+    }
+    if (uid != 0) {
+        snprintf(map, sizeof map, "%u %u 1", uid, uid);
+        if (!write_file("/proc/self/setgroups", "deny") || !write_file("/proc/self/uid_map", map)) {
+            return false;
+        }
+        snprintf(map, sizeof map, "%u %u 1", gid, gid);
+        if (!write_file("/proc/self/gid_map", map)) {
+            return false;
+        }
+    }
+    return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("none", folder, "tmpfs", 0, "size=48m,mode=700") == 0;
+}
+
+/* Works in the child: cmocka's assertions would unwind into the parent's tests. */
+static void fill_the_disk(void)
+{
+    struct lethe_db *db;
+    enum lethe_err err;
+    char ballast[128];
+    int64_t n = 0, committed, refused = 0;
+    int fd;
+
+    if (!small_disk()) {
+        _exit(SKIPPED);
+    }
+    EXPECT(lethe_db_open(path, key, true, &db) == LETHE_OK);
+    lethe_db_lock(db);
+    snprintf(ballast, sizeof ballast, "%s/ballast", folder);
+    fd = open(ballast, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    EXPECT(fd >= 0 && fallocate(fd, 0, 0, 24 << 20) == 0);
+    /* Until operations are refused; and every commit on the way works, for its space was set aside. */
+    do {
+        err = lethe_db_begin(db);
+        if (!err) {
+            EXPECT(add_inode(db, ++n, marker) == LETHE_OK);
+            EXPECT(lethe_db_end(db, true) == LETHE_OK);
+        }
+        if (!err && n % 500 == 0) {
+            EXPECT(lethe_db_commit(db) == LETHE_OK);
+        }
+        EXPECT(n < 10000000);
+    } while (!err);
+    EXPECT(err == LETHE_ERR_NOSPACE);
+    EXPECT(lethe_db_commit(db) == LETHE_OK);
+    committed = n;
+    /* Reading goes on, and so does work when there is room again. */
+    EXPECT(number(db, "SELECT count(*) FROM inode") == n);
+    while (lethe_db_begin(db) == LETHE_OK) {
+        EXPECT(add_inode(db, ++n, marker) == LETHE_OK && lethe_db_end(db, true) == LETHE_OK);
+        EXPECT(lethe_db_commit(db) == LETHE_OK && refused++ < 1000000);
+        committed = n;
+    }
+    /* The committer's own work is not refused; a commit that has no room leaves all as it was. */
+    lethe_db_set_committing(db, true);
+    do {
+        for (int i = 0; i < 1000; i++) {
+            EXPECT(add_inode(db, ++n, marker) == LETHE_OK);
+        }
+        err = lethe_db_commit(db);
+        EXPECT(err == LETHE_OK || err == LETHE_ERR_NOSPACE);
+        EXPECT(n < 10000000);
+    } while (!err);
+    lethe_db_set_committing(db, false);
+    EXPECT(lethe_db_commit(db) == LETHE_ERR_NOSPACE);
+    EXPECT(ftruncate(fd, 0) == 0);
+    EXPECT(add_inode(db, ++n, marker) == LETHE_OK);
+    EXPECT(lethe_db_commit(db) == LETHE_OK);
+    EXPECT(n > committed);
+    EXPECT(number(db, "SELECT count(*) FROM changeset") == number(db, "SELECT max(seq) FROM changeset"));
+    lethe_db_unlock(db);
+    lethe_db_close(db);
+    EXPECT(lethe_db_open(path, key, false, &db) == LETHE_OK);
+    lethe_db_lock(db);
+    EXPECT(number(db, "SELECT count(*) FROM inode") == n);
+    EXPECT(number(db, "SELECT max(ino) FROM inode") == n);
+    EXPECT(replay(db, "SELECT tree FROM changeset ORDER BY seq", "SELECT count(*) FROM inode") == n);
+    lethe_db_unlock(db);
+    lethe_db_close(db);
+    _exit(0);
+}
+
+static void a_full_disk_refuses_and_forgets_nothing(void **unused)
+{
+    pid_t child = fork();
+    int status;
+
+    (void)unused;
+    assert_true(child >= 0);
+    if (child == 0) {
+        fill_the_disk();
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == SKIPPED) {
+        print_message("no permission to mount a small disk: skipped\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -630,6 +762,7 @@ int main(void)
         CASE(a_damaged_log_ends_or_is_refused),
         CASE(failing_writes_lose_nothing_durable),
         CASE(the_log_begins_anew),
+        CASE(a_full_disk_refuses_and_forgets_nothing),
     };
 
     if (lethe_seal_start() != LETHE_OK) {
