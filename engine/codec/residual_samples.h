@@ -60,7 +60,7 @@ struct lethe_lsq_sums {
     int32_t target[LETHE_LSQ_MAX];   /* feature i times the target */
 };
 
-/* Forgets an eighth of what was summed. */
+/* Forgets a quarter of what was summed. */
 void lethe_lsq_decay(struct lethe_lsq_sums *sums, unsigned count);
 /* Adds one sample. All values within LETHE_LSQ_RANGE; at most 32 calls between decays, so that no sum
  * overflows. */

@@ -32,7 +32,7 @@
 #define INPUTS (MODELS + 1)
 #define BIAS_CONTEXTS 640
 #define MIX_STEP 14
-#define COIN_LIMIT 250
+#define COIN_LIMIT 500
 
 /* Decisions of one error in one context; the commonest fill the first cache line. */
 #define EXPONENTS 22 /* |error| < 2^21 */
@@ -416,11 +416,16 @@ INLINE bool code_sample(struct state *s, unsigned k, uint32_t i, bool decoding, 
     if (strong) {
         int16_t small[LETHE_LSQ_MAX];
 
+        /* Where errors are small they say more: each sample weighs about as the inverse of the local
+         * variance. */
+        int32_t gain = (int32_t)(640 / (10 + (activity >> s->shift)));
+
         for (unsigned j = 0; j < lsq_count; j++) {
-            small[j] = (int16_t)clamp(f[j] >> s->shift, -LETHE_LSQ_RANGE, LETHE_LSQ_RANGE);
+            small[j] = (int16_t)clamp((f[j] >> s->shift) * gain / 16, -LETHE_LSQ_RANGE, LETHE_LSQ_RANGE);
         }
-        lethe_lsq_add(sums, lsq_count, small,
-                      (int16_t)clamp((actual - here) >> s->shift, -LETHE_LSQ_RANGE, LETHE_LSQ_RANGE));
+        lethe_lsq_add(
+            sums, lsq_count, small,
+            (int16_t)clamp(((actual - here) >> s->shift) * gain / 16, -LETHE_LSQ_RANGE, LETHE_LSQ_RANGE));
     }
     return true;
 }

@@ -14,14 +14,14 @@
 void lethe_lsq_decay(struct lethe_lsq_sums *sums, unsigned count)
 {
     for (unsigned i = 0; i < count * (count + 1) / 2; i++) {
-        sums->product[i] -= sums->product[i] >> 3;
+        sums->product[i] -= sums->product[i] >> 2;
     }
     for (unsigned i = 0; i < count; i++) {
-        sums->target[i] -= sums->target[i] >> 3;
+        sums->target[i] -= sums->target[i] >> 2;
     }
 }
 
-/* One call adds below 2^20; 32 calls a row and the decay of 1/8 keep every sum below 2^25 * 8 + 8 < 2^29. */
+/* One call adds below 2^20; 32 calls a row and the decay of 1/4 keep every sum below 2^25 * 4 + 4 < 2^28. */
 void lethe_lsq_add(struct lethe_lsq_sums *sums, unsigned count, const int16_t *features, int16_t target)
 {
     int32_t *product = sums->product;
@@ -51,7 +51,7 @@ void lethe_lsq_solve(const struct lethe_lsq_sums *const *blocks, unsigned blocks
     int64_t largest = 1, ridge;
     int shift;
 
-    /* Sums of five blocks stay below 2^32. */
+    /* Sums of four blocks stay below 2^30. */
     for (unsigned i = 0, at = 0; i < count; i++) {
         for (unsigned j = 0; j <= i; j++, at++) {
             m[i][j] = 0;
