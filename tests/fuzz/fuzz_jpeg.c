@@ -22,7 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (data[0] & 1) {
         if (lethe_jpeg_shape(data + 1, size - 1, &limits, &jpeg) == LETHE_OK) {
-            if (lethe_jpeg_rebuild(&jpeg, data + 1, size - 1, 1u << 16, &out) == LETHE_OK && out.len > 1u << 16) {
+            if (lethe_jpeg_rebuild(&jpeg, data + 1, size - 1, 1u << 16, &out) == LETHE_OK &&
+                out.len > 1u << 16) {
                 abort();
             }
             lethe_jpeg_release(&jpeg);
@@ -30,7 +31,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else if (lethe_jpeg_parse(data + 1, size - 1, &limits, &jpeg, &recipe, &reason) == LETHE_OK) {
         struct lethe_jpeg shape;
 
-        if (lethe_jpeg_rebuild(&jpeg, recipe.data, recipe.len, size - 1, &out) == LETHE_OK && out.len > size - 1) {
+        if (lethe_jpeg_rebuild(&jpeg, recipe.data, recipe.len, size - 1, &out) == LETHE_OK &&
+            out.len > size - 1) {
             abort();
         }
         if (lethe_jpeg_shape(recipe.data, recipe.len, &limits, &shape) != LETHE_OK ||
