@@ -11,15 +11,17 @@
 #include "lethe/range.h"
 #include "jpeg_private.h"
 
-#define ORDERS 7         /* 0, 1, 2, 3, 4, 6 and the match */
-#define MIXED (4u << 20) /* bytes that go through the model; what is beyond is stored */
+#define ORDERS 7           /* 0, 1, 2, 3, 4, 6 and the match */
+#define BLOCK 32768u       /* bytes that are coded or stored together */
+#define MIXED (16 * BLOCK) /* bytes that go through the model, a second of work; the rest is stored */
+* /
 #define MATCH_BITS 16
 #define MATCH_MIN 5
 #define RATE 11  /* of the mixer: shift of input times error */
 #define LIMIT 30 /* bits after which a slot's estimate moves no slower */
 
-/* Slots: a bit's probability of 1 in 22 bits above a count of what it has seen in 10. */
-struct model {
+    /* Slots: a bit's probability of 1 in 22 bits above a count of what it has seen in 10. */
+    struct model {
     uint8_t *history; /* the priming text, then the data */
     size_t len;
     uint32_t *slots[ORDERS - 1];
@@ -291,69 +293,109 @@ static struct model *primed(size_t len)
     return m;
 }
 
-/* Total length, length of the coded stream, stream, and what is beyond MIXED as it is. */
-enum lethe_err lethe_jpeg_pack(const uint8_t *bytes, size_t len, struct lethe_buf *out)
+/*
+ * Whether a whole block looks like noise, as compressed video and pictures do: its chance of two equal bytes
+ * is within an eighth of that of uniform bytes. Only the writer asks; the reader is told.
+ */
+static bool is_noise(const uint8_t *bytes, size_t len)
 {
-    size_t mixed = len < MIXED ? len : MIXED;
-    struct model *m = primed(mixed);
-    struct lethe_range_encoder encoder;
-    struct lethe_buf stream = {0};
-    enum lethe_err err;
+    uint32_t counts[256] = {0};
+    uint64_t pairs = 0, uniform = (uint64_t)len * len / 256 + len;
 
-    if (!m) {
-        return LETHE_ERR_NOMEM;
+    for (size_t i = 0; i < len; i++) {
+        counts[bytes[i]]++;
     }
-    lethe_range_encoder_init(&encoder, &stream);
-    for (size_t i = 0; i < mixed; i++) {
+    for (unsigned i = 0; i < 256; i++) {
+        pairs += (uint64_t)counts[i] * counts[i];
+    }
+    return len == BLOCK && pairs < uniform + uniform / 8;
+}
+
+static size_t block_len(size_t len, size_t block)
+{
+    return len - block * BLOCK < BLOCK ? len - block * BLOCK : BLOCK;
+}
+
+static void encode_block(struct model *m, struct lethe_range_encoder *encoder, const uint8_t *bytes,
+                         size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
         uint32_t node = 1;
 
         start_byte(m);
         for (unsigned depth = 0; depth < 8; depth++) {
             unsigned bit = bytes[i] >> (7 - depth) & 1;
 
-            lethe_range_encode(&encoder, chance(predict(m, node, depth)), bit);
+            lethe_range_encode(encoder, chance(predict(m, node, depth)), bit);
             update(m, bit);
             node = node << 1 | bit;
         }
         m->history[m->len++] = bytes[i];
     }
-    lethe_range_encoder_finish(&encoder);
-    model_free(m);
-    lethe_buf_put_varint(out, len);
-    lethe_buf_put_block(out, stream.data, stream.len);
-    lethe_buf_put(out, bytes + mixed, len - mixed);
-    err = lethe_buf_status(&stream);
-    lethe_buf_release(&stream);
-    return err ? err : lethe_buf_status(out);
 }
 
-enum lethe_err lethe_jpeg_unpack(struct lethe_reader *reader, size_t max_len, struct lethe_buf *out)
+/*
+ * Varint length; a bit for each BLOCK of it, least significant first, 1 where the block is stored as it is;
+ * varint length and bytes of the coded stream; the stored blocks. At most MIXED bytes are coded.
+ */
+enum lethe_err lethe_jpeg_pack(const uint8_t *bytes, size_t len, struct lethe_buf *out)
 {
-    uint64_t len = lethe_read_varint(reader);
-    size_t stream_len, mixed;
-    const uint8_t *stream = lethe_read_block(reader, &stream_len), *rest;
-    struct lethe_range_decoder decoder;
-    struct model *m;
+    size_t blocks = (len + BLOCK - 1) / BLOCK, mixed = 0;
+    struct model *m = NULL;
+    struct lethe_range_encoder encoder;
+    struct lethe_buf stream = {0}, flags = {0};
+    enum lethe_err err = lethe_buf_resize(&flags, (blocks + 7) / 8);
 
-    if (reader->bad || len > max_len || len > MIXED + lethe_reader_left(reader)) {
-        return LETHE_ERR_FORMAT;
+    if (err) {
+        goto out;
     }
-    mixed = len < MIXED ? (size_t)len : MIXED;
-    rest = lethe_read_view(reader, (size_t)len - mixed);
-    if (reader->bad) {
-        return LETHE_ERR_FORMAT;
+    for (size_t i = 0; i < blocks; i++) {
+        size_t n = block_len(len, i);
+
+        if (n > MIXED - mixed || is_noise(bytes + i * BLOCK, n)) {
+            flags.data[i / 8] = (uint8_t)(flags.data[i / 8] | 1u << i % 8);
+        } else {
+            mixed += n;
+        }
     }
+    err = LETHE_ERR_NOMEM;
     m = primed(mixed);
     if (!m) {
-        return LETHE_ERR_NOMEM;
+        goto out;
     }
-    lethe_range_decoder_init(&decoder, stream, stream_len);
-    for (size_t i = 0; i < mixed && decoder.overrun <= 4; i++) {
+    lethe_range_encoder_init(&encoder, &stream);
+    for (size_t i = 0; i < blocks; i++) {
+        if (!(flags.data[i / 8] >> i % 8 & 1)) {
+            encode_block(m, &encoder, bytes + i * BLOCK, block_len(len, i));
+        }
+    }
+    lethe_range_encoder_finish(&encoder);
+    lethe_buf_put_varint(out, len);
+    lethe_buf_put(out, flags.data, flags.len);
+    lethe_buf_put_block(out, stream.data, stream.len);
+    for (size_t i = 0; i < blocks; i++) {
+        if (flags.data[i / 8] >> i % 8 & 1) {
+            lethe_buf_put(out, bytes + i * BLOCK, block_len(len, i));
+        }
+    }
+    err = lethe_buf_status(&stream);
+    err = err ? err : lethe_buf_status(out);
+out:
+    model_free(m);
+    lethe_buf_release(&stream);
+    lethe_buf_release(&flags);
+    return err;
+}
+
+static void decode_block(struct model *m, struct lethe_range_decoder *decoder, size_t len,
+                         struct lethe_buf *out)
+{
+    for (size_t i = 0; i < len && decoder->overrun <= 4; i++) {
         uint32_t node = 1;
 
         start_byte(m);
         for (unsigned depth = 0; depth < 8; depth++) {
-            unsigned bit = lethe_range_decode(&decoder, chance(predict(m, node, depth)));
+            unsigned bit = lethe_range_decode(decoder, chance(predict(m, node, depth)));
 
             update(m, bit);
             node = node << 1 | bit;
@@ -361,7 +403,49 @@ enum lethe_err lethe_jpeg_unpack(struct lethe_reader *reader, size_t max_len, st
         m->history[m->len++] = (uint8_t)node;
         lethe_buf_put_u8(out, (uint8_t)node);
     }
+}
+
+enum lethe_err lethe_jpeg_unpack(struct lethe_reader *reader, size_t max_len, struct lethe_buf *out)
+{
+    uint64_t total = lethe_read_varint(reader);
+    size_t len, blocks, stream_len, mixed = 0, stored = 0;
+    const uint8_t *flags, *stream, *rest;
+    struct lethe_range_decoder decoder;
+    struct model *m;
+
+    if (reader->bad || total > max_len || total > MIXED + lethe_reader_left(reader)) {
+        return LETHE_ERR_FORMAT;
+    }
+    len = (size_t)total;
+    blocks = (len + BLOCK - 1) / BLOCK;
+    flags = lethe_read_view(reader, (blocks + 7) / 8);
+    stream = lethe_read_block(reader, &stream_len);
+    for (size_t i = 0; i < blocks && !reader->bad; i++) {
+        if (flags[i / 8] >> i % 8 & 1) {
+            stored += block_len(len, i);
+        } else {
+            mixed += block_len(len, i);
+        }
+    }
+    rest = lethe_read_view(reader, stored);
+    if (reader->bad || mixed > MIXED) {
+        return LETHE_ERR_FORMAT;
+    }
+    m = primed(mixed);
+    if (!m) {
+        return LETHE_ERR_NOMEM;
+    }
+    lethe_range_decoder_init(&decoder, stream, stream_len);
+    for (size_t i = 0; i < blocks && decoder.overrun <= 4; i++) {
+        size_t n = block_len(len, i);
+
+        if (flags[i / 8] >> i % 8 & 1) {
+            lethe_buf_put(out, rest, n);
+            rest += n;
+        } else {
+            decode_block(m, &decoder, n, out);
+        }
+    }
     model_free(m);
-    lethe_buf_put(out, rest, (size_t)len - mixed);
     return decoder.overrun > 4 || decoder.at != decoder.end ? LETHE_ERR_FORMAT : lethe_buf_status(out);
 }

@@ -503,12 +503,12 @@ static void packed_bytes(void **unused)
     uint64_t seed = 11;
 
     (void)unused;
-    for (size_t len = 0; len < 3000; len = len * 2 + 1) {
+    for (size_t len = 0; len < 300000; len = len < 3000 ? len * 2 + 1 : len * 3 + 7) {
         struct lethe_buf in = {0}, packed = {0}, out = {0};
         struct lethe_reader reader;
 
         for (size_t i = 0; i < len; i++) {
-            lethe_buf_put_u8(&in, (uint8_t)(len % 3 ? next(&seed) : i % 5));
+            lethe_buf_put_u8(&in, (uint8_t)(len % 3 ? next(&seed) : i / 40000 % 2 ? next(&seed) : i % 5));
         }
         assert_int_equal(lethe_jpeg_pack(in.data, in.len, &packed), LETHE_OK);
         lethe_reader_init(&reader, packed.data, packed.len);
