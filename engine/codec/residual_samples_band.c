@@ -25,6 +25,7 @@
 #define UNIT 8    /* predictions are in eighths of a sample */
 #define LEVELS 40 /* of level(): 2^19 is level 38 */
 #define SUBS 6    /* predictions that are blended; the last is the least squares one */
+#define TRUSTS 88 /* of trust_index */
 #define BLOCK 16  /* columns that share least-squares weights */
 #define MODELS 7  /* models of a decision in the strong mode */
 #define FAST_MODELS 2
@@ -70,6 +71,8 @@ struct state {
     uint8_t *flat_row; /* by column: how this pixel's earlier channels went: see code_sample */
     struct lethe_range_encoder encoder;
     struct lethe_range_decoder decoder;
+    uint32_t trust[TRUSTS];    /* weights of a blend by summed errors in eighths; see trust_index */
+    uint32_t reciprocal[1024]; /* 2^22 / n */
     void *memory;
 };
 
@@ -253,13 +256,13 @@ static unsigned feature_count(const struct state *s, unsigned k)
     return k > 0 && s->channels[k - 1].colour ? k > 1 && s->channels[k - 2].colour ? 17 : 14 : 14;
 }
 
-/* Weights of the blend from summed errors in eighths: about 2^24 / error^2. */
-INLINE uint32_t trust(uint32_t error)
+/* Where in state.trust a summed error belongs: eight steps an octave of error + 8. */
+INLINE unsigned trust_index(uint32_t error)
 {
-    uint32_t v = error + 4;
+    unsigned bits = 31 - (unsigned)__builtin_clz(error + 8);
 
-    v = v > 4095 ? 4095 : v;
-    return (1u << 24) / (v * v) + 1;
+    bits = bits < 13 ? bits : 13;
+    return (bits - 3) * 8 + ((error + 8) >> (bits - 3) & 7);
 }
 
 /*
@@ -282,9 +285,10 @@ INLINE bool code_sample(struct state *s, unsigned k, uint32_t i, bool decoding, 
     const unsigned subs = strong ? SUBS : SUBS - 1;
     const unsigned first = k == 0 || !s->channels[k - 1].colour; /* no colour before */
     int32_t p[SUBS], f[LETHE_LSQ_MAX];
-    int64_t blend = 0, total = 0;
+    uint32_t trust[SUBS], total = 0;
+    int64_t blend = 0;
     int32_t prediction, rounded, error, actual = x[0];
-    unsigned texture, bias, act, cross_level, set, flat_context;
+    unsigned cut_bits, texture, bias, act, cross_level, set, flat_context;
     int32_t cross = 0;
     uint32_t activity;
     struct lethe_coin *contexts[MODELS];
@@ -334,15 +338,19 @@ INLINE bool code_sample(struct state *s, unsigned k, uint32_t i, bool decoding, 
     }
     for (unsigned j = 0; j < subs; j++) {
         uint32_t near = sub_n[j] + *(sub + j - SUBS) + sub_n[(size_t)j + SUBS] + *(sub_n + j - SUBS);
-        uint32_t weight = trust(near >> s->shift);
 
-        if (j == 5) {
-            weight *= 4;
-        }
-        blend += (int64_t)weight * p[j];
-        total += weight;
+        trust[j] = s->trust[trust_index(near >> s->shift)] << (j == 5 ? 2 : 0);
+        total += trust[j];
     }
-    prediction = (int32_t)(blend / total) + UNIT * here;
+    /* Cut to ten bits together, so that a table divides: total < 2^24 before. */
+    cut_bits = total < 1024 ? 0 : 22 - (unsigned)__builtin_clz(total);
+    total = 0;
+    for (unsigned j = 0; j < subs; j++) {
+        trust[j] >>= cut_bits;
+        total += trust[j];
+        blend += (int64_t)trust[j] * p[j];
+    }
+    prediction = (int32_t)((blend * s->reciprocal[total]) >> 22) + UNIT * here;
 
     activity = 2 * magnitude(e[-1]) + 2 * magnitude(en[0]) + magnitude(en[-1]) + magnitude(en[1]) +
                magnitude(e[-2]) + magnitude(c->e[2][i]);
@@ -355,7 +363,7 @@ INLINE bool code_sample(struct state *s, unsigned k, uint32_t i, bool decoding, 
               (unsigned)(UNIT * here > prediction) << 4 |
               (unsigned)(UNIT * (2 * n[0] - nn[0]) > prediction) << 5;
     bias = texture * 10 + act / 4;
-    prediction += c->bias_sum[bias] / (c->bias_count[bias] + 1);
+    prediction += (int32_t)(((int64_t)c->bias_sum[bias] * s->reciprocal[c->bias_count[bias] + 1]) >> 22);
     prediction = clamp(prediction, UNIT * c->low, UNIT * c->high);
     rounded = (prediction + UNIT / 2) >> 3;
 
@@ -617,6 +625,14 @@ static enum lethe_err state_init(struct state *s, struct lethe_samples_band *ban
 
     *s = (struct state){.band = band, .count = raster->channels, .width = raster->width};
     s->shift = raster->depth == 16 ? 6 : 0;
+    for (uint32_t i = 0; i < TRUSTS; i++) { /* about the inverse square of the error */
+        uint32_t error = ((8 + i % 8) << i / 8) - 4 + (1u << i / 8 >> 1);
+
+        s->trust[i] = (1u << 23) / (error * error) + 1;
+    }
+    for (uint32_t i = 1; i < 1024; i++) {
+        s->reciprocal[i] = (1u << 22) / i;
+    }
     for (unsigned k = 0; k < s->count; k++) {
         struct channel *c = &s->channels[k];
 
