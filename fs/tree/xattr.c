@@ -24,10 +24,17 @@ static enum lethe_err select_value(struct lethe_tree *tree, uint64_t ino, const 
     return lethe_db_step(tree->db, *out, row);
 }
 
+/*
+ * Access control lists are refused for now: stored as plain bytes they would say one thing and the mode another.
+ * Programs then fall back to the mode (cp, tar, rsync do).
+ */
 static int check_name(const char *name)
 {
     size_t len = strlen(name);
 
+    if (strncmp(name, "system.posix_acl_", 17) == 0) {
+        return -EOPNOTSUPP;
+    }
     return len == 0 || len > LETHE_XATTR_NAME_MAX ? -ERANGE : 0;
 }
 
