@@ -14,14 +14,13 @@
 #define ORDERS 7           /* 0, 1, 2, 3, 4, 6 and the match */
 #define BLOCK 32768u       /* bytes that are coded or stored together */
 #define MIXED (16 * BLOCK) /* bytes that go through the model, a second of work; the rest is stored */
-* /
 #define MATCH_BITS 16
 #define MATCH_MIN 5
 #define RATE 11  /* of the mixer: shift of input times error */
 #define LIMIT 30 /* bits after which a slot's estimate moves no slower */
 
-    /* Slots: a bit's probability of 1 in 22 bits above a count of what it has seen in 10. */
-    struct model {
+/* Slots: a bit's probability of 1 in 22 bits above a count of what it has seen in 10. */
+struct model {
     uint8_t *history; /* the priming text, then the data */
     size_t len;
     uint32_t *slots[ORDERS - 1];
