@@ -11,11 +11,11 @@
  *   kind 2: length sealed bytes (a multiple of 4096) at the start of that slot; what lies behind reads as
  * zeros. generation: which cache file it is (arena 1), 0 for arena 0. chunk.map of idx -1: limit u64 (in
  * blocks) | number of blocks that are no holes u64. Without this row both are the number of blocks of the
- * size for a vaulted content, and 0 for others. local.cached: blocks in the cache arena. local.used: a clock
- * that ticks with every use. Config: blocks.mounts (how many mounts there were), blocks.salts.N (16 bytes for
- * each of mounts 256 N and on), cache.generation, cache.identity (entry of slot 0 of the cache arena, as
- * above), cache.floor (used values below it are from before the present generation: nothing of those is
- * cached).
+ * size for a vaulted content, and 0 for others. local.cached: blocks in the cache arena. local.epoch of a
+ * vaulted content: 1 while some of its blocks are still in arena 0. local.used: a clock that ticks with every
+ * use. Config: blocks.mounts (how many mounts there were), blocks.salts.N (16 bytes for each of mounts 256 N
+ * and on), cache.generation, cache.identity (entry of slot 0 of the cache arena, as above), cache.floor (used
+ * values below it are from before the present generation: nothing of those is cached).
  *
  * Invariants
  *   1. Bytes of the last block behind the size are zeros; blocks behind it have no entry; limit is not above
@@ -235,6 +235,47 @@ static enum lethe_err copy_paths(struct lethe_contents *store)
     return LETHE_OK;
 }
 
+/* Vaulted contents whose blocks a former mount did not get to move. */
+static enum lethe_err list_moving(struct lethe_contents *store)
+{
+    struct lethe_buf ids = {0};
+    sqlite3_stmt *statement;
+    enum lethe_err err;
+    bool row;
+
+    lethe_db_lock(store->db);
+    err =
+        lethe_db_statement(store->db, "SELECT content FROM local WHERE state = 2 AND epoch > 0", &statement);
+    while (!err) {
+        err = lethe_db_step(store->db, statement, &row);
+        if (err || !row) {
+            break;
+        }
+        if (sqlite3_column_bytes(statement, 0) == sizeof(struct lethe_id)) {
+            lethe_buf_put(&ids, sqlite3_column_blob(statement, 0), sizeof(struct lethe_id));
+        }
+    }
+    lethe_db_unlock(store->db);
+    if (!err) {
+        err = lethe_buf_status(&ids);
+    }
+    for (size_t at = 0; at < ids.len && !err; at += sizeof(struct lethe_id)) {
+        struct lethe_content *content;
+        struct lethe_id id;
+
+        memcpy(id.bytes, ids.data + at, sizeof id.bytes);
+        err = lethe_content_get(store, &id, 0, &content);
+        if (!err) {
+            pthread_mutex_lock(&store->lock);
+            lethe_content_list_moving(content);
+            lethe_content_put_locked(content);
+            pthread_mutex_unlock(&store->lock);
+        }
+    }
+    lethe_buf_release(&ids);
+    return err;
+}
+
 enum lethe_err lethe_contents_open(struct lethe_db *db, const struct lethe_secret *key,
                                    const struct lethe_contents_options *options, struct lethe_contents **out)
 {
@@ -304,6 +345,10 @@ enum lethe_err lethe_contents_open(struct lethe_db *db, const struct lethe_secre
     if (err) {
         goto out;
     }
+    err = list_moving(store);
+    if (err) {
+        goto out;
+    }
     lethe_contents_trim(store, 0);
     pthread_mutex_lock(&store->lock);
     lethe_contents_look_up_database(store);
@@ -343,6 +388,9 @@ void lethe_contents_close(struct lethe_contents *store)
     lethe_arena_close(store->arenas[ARENA_CACHE]);
     lethe_blocks_free(store->pool);
     lethe_secret_free(store->key);
+    while (store->scratch_count > 0) {
+        free(store->scratch[--store->scratch_count]);
+    }
     free(store->salts);
     free(store->database_path);
     free(store->log_path);

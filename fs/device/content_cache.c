@@ -30,6 +30,10 @@ enum lethe_err lethe_content_freeze(struct lethe_content *content, uint64_t epoc
 
 /* --- frozen to vaulted --- */
 
+/* local.epoch of a vaulted content, some of whose blocks are still to be moved to the cache arena. */
+#define MOVING 1u
+#define MOVE_CHUNKS 256u /* of 1 MiB, in one flush */
+
 /* Moves up to count entries, all of arena 0, to the cache; those that cannot be moved become absent. */
 static void move_batch(struct lethe_chunk *chunk, const unsigned *which, size_t count, uint64_t *room)
 {
@@ -69,38 +73,6 @@ static void move_chunk(struct lethe_chunk *chunk, uint64_t *room)
     }
 }
 
-static enum lethe_err vault_maps(struct lethe_content *content)
-{
-    struct lethe_contents *store = content->store;
-    uint64_t room = 0, idx = 0;
-    enum lethe_err err = LETHE_OK;
-    bool found;
-
-    for (;; idx++) {
-        struct lethe_chunk *chunk;
-
-        err = lethe_map_next(content, idx, &found, &idx);
-        if (err || !found) {
-            break;
-        }
-        err = lethe_map_pin(content, idx, &chunk);
-        if (err) {
-            break;
-        }
-        /* A version that no file names any more is not worth the space. */
-        if (!content->dead && room < LETHE_CHUNK_BLOCKS) {
-            room += lethe_contents_room(store, LETHE_CHUNK_BLOCKS - room, content);
-        }
-        move_chunk(chunk, &room);
-        if (lethe_map_store(chunk) != LETHE_OK) {
-            /* It stays dirty, and prepare writes it. */
-        }
-        lethe_map_unpin(chunk);
-    }
-    lethe_contents_room_back(store, room);
-    return err;
-}
-
 enum lethe_err lethe_content_vaulted(struct lethe_content *content)
 {
     struct lethe_contents *store = content->store;
@@ -110,28 +82,118 @@ enum lethe_err lethe_content_vaulted(struct lethe_content *content)
     pthread_rwlock_wrlock(&content->lock);
     if (content->state == LETHE_CONTENT_MUTABLE || content->gone) {
         err = LETHE_ERR_ARG;
-    }
-    if (!err) {
+    } else if (content->state == LETHE_CONTENT_FROZEN) {
         err = lethe_content_seal_buffers(content, SIZE_MAX);
     }
-    if (!err) {
+    if (!err && content->state == LETHE_CONTENT_FROZEN) {
         uint64_t blocks = blocks_of(atomic_load(&content->size));
 
-        /* From here on every block may be absent, so whatever happens now loses nothing. */
+        /* From here on every block may be absent. The blocks are moved without the gate, by the next flush.
+         */
         content->state = LETHE_CONTENT_VAULTED;
-        content->epoch = 0;
         lethe_content_set_base(content, NULL);
         if (content->data == blocks) {
             content->limit = blocks; /* no holes: the usual row */
         }
+        content->epoch = MOVING;
+        content->move_at = 0;
         lethe_content_mark(content);
-        err = vault_maps(content);
+        pthread_mutex_lock(&store->lock);
+        lethe_content_list_moving(content);
+        pthread_mutex_unlock(&store->lock);
     }
     pthread_rwlock_unlock(&content->lock);
     pthread_rwlock_unlock(&store->maps);
     if (!err) {
         lethe_content_touch(content);
         lethe_contents_progress(store);
+    }
+    return err;
+}
+
+void lethe_content_list_moving(struct lethe_content *content)
+{
+    struct lethe_contents *store = content->store;
+
+    if (!content->moving) {
+        content->moving = true;
+        content->refs++;
+        content->moving_next = NULL;
+        *(store->moving_last ? &store->moving_last->moving_next : &store->moving_first) = content;
+        store->moving_last = content;
+    }
+}
+
+/* The next chunk of a content; *finished when there is none. Maps shared. */
+static enum lethe_err move_next(struct lethe_content *content, bool *finished)
+{
+    struct lethe_contents *store = content->store;
+    struct lethe_chunk *chunk = NULL;
+    uint64_t room = lethe_contents_room(store, LETHE_CHUNK_BLOCKS, content);
+    bool found = false;
+    enum lethe_err err = LETHE_OK;
+
+    pthread_rwlock_wrlock(&content->lock);
+    if (!content->gone) {
+        err = lethe_map_next(content, content->move_at, &found, &content->move_at);
+    }
+    if (!err && found) {
+        err = lethe_map_pin(content, content->move_at, &chunk);
+    }
+    if (!err && found) {
+        if (content->dead) {
+            /* A version that no file names any more is not worth the space. */
+            lethe_contents_room_back(store, room);
+            room = 0;
+        }
+        move_chunk(chunk, &room);
+        content->move_at++;
+        lethe_content_mark(content);
+    }
+    if (!err && !found && !content->gone) {
+        content->epoch = 0;
+        lethe_content_mark(content);
+    }
+    lethe_map_unpin(chunk);
+    pthread_rwlock_unlock(&content->lock);
+    lethe_contents_room_back(store, room);
+    *finished = !err && !found;
+    return err;
+}
+
+enum lethe_err lethe_contents_move(struct lethe_contents *store)
+{
+    enum lethe_err err = LETHE_OK;
+
+    for (unsigned chunks = 0; chunks < MOVE_CHUNKS && !err;) {
+        struct lethe_content *content;
+        bool finished = false;
+
+        /* Off the list while it is worked on, so that two threads never move the same one. */
+        pthread_mutex_lock(&store->lock);
+        content = store->moving_first;
+        if (content) {
+            store->moving_first = content->moving_next;
+            if (!store->moving_first) {
+                store->moving_last = NULL;
+            }
+            content->moving = false;
+        }
+        pthread_mutex_unlock(&store->lock);
+        if (!content) {
+            break;
+        }
+        for (; chunks < MOVE_CHUNKS && !finished && !err; chunks += !finished) {
+            pthread_rwlock_rdlock(&store->maps);
+            err = move_next(content, &finished);
+            pthread_rwlock_unlock(&store->maps);
+        }
+        pthread_mutex_lock(&store->lock);
+        if (!finished) {
+            lethe_content_list_moving(content);
+        }
+        lethe_content_put_locked(content);
+        pthread_mutex_unlock(&store->lock);
     }
     return err;
 }

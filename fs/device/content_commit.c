@@ -29,8 +29,12 @@ static struct lethe_content *next_buffered(struct lethe_contents *store)
 
 enum lethe_err lethe_contents_flush(struct lethe_contents *store)
 {
-    enum lethe_err err = LETHE_OK;
+    enum lethe_err err = lethe_contents_move(store);
     size_t rounds = 0;
+
+    if (err) {
+        return err;
+    }
 
     pthread_mutex_lock(&store->lock);
     for (const struct lethe_content *content = store->buffer_first; content; content = content->buffer_next) {
@@ -50,7 +54,8 @@ enum lethe_err lethe_contents_flush(struct lethe_contents *store)
         pthread_rwlock_unlock(&store->maps);
         lethe_content_put(content);
     }
-    return err ? err : lethe_blocks_sync(store);
+    /* After a failed sync only prepare can tell what must be written again. */
+    return err || atomic_load(&store->sync_failed) ? err : lethe_blocks_sync(store);
 }
 
 /* Maps lock held alone, so nobody makes more of them. */
@@ -161,10 +166,14 @@ enum lethe_err lethe_contents_prepare(struct lethe_contents *store)
 
     pthread_rwlock_wrlock(&store->maps);
     err = seal_all(store);
+    if (!err && atomic_load(&store->sync_failed)) {
+        err = lethe_blocks_rewrite(store);
+    }
     if (!err) {
         err = lethe_blocks_sync(store);
     }
     if (!err) {
+        atomic_store(&store->sync_failed, false);
         err = store_contents(store);
     }
     pthread_rwlock_unlock(&store->maps);

@@ -13,6 +13,31 @@ uint16_t lethe_sealed_length(uint64_t len)
     return len == 0 ? (uint16_t)UNIT : (uint16_t)((len + UNIT - 1) / UNIT * UNIT);
 }
 
+/* BATCH blocks for ciphertext; a few are kept, so that the system need not clear fresh pages for each write.
+ */
+static uint8_t *scratch_take(struct lethe_contents *store)
+{
+    uint8_t *scratch = NULL;
+
+    pthread_mutex_lock(&store->lock);
+    if (store->scratch_count > 0) {
+        scratch = store->scratch[--store->scratch_count];
+    }
+    pthread_mutex_unlock(&store->lock);
+    return scratch ? scratch : malloc(BATCH * BLOCK);
+}
+
+static void scratch_back(struct lethe_contents *store, uint8_t *scratch)
+{
+    pthread_mutex_lock(&store->lock);
+    if (store->scratch_count < SCRATCHES) {
+        store->scratch[store->scratch_count++] = scratch;
+        scratch = NULL;
+    }
+    pthread_mutex_unlock(&store->lock);
+    free(scratch);
+}
+
 void lethe_entries_drop(struct lethe_contents *store, const struct lethe_entry *entries, size_t count)
 {
     pthread_mutex_lock(&store->lock);
@@ -60,13 +85,13 @@ enum lethe_err lethe_blocks_put(struct lethe_contents *store, unsigned arena, co
     if (count == 0 || count > BATCH) {
         return LETHE_ERR_ARG;
     }
-    cipher = malloc(count * BLOCK);
+    cipher = scratch_take(store);
     if (!cipher) {
         return LETHE_ERR_NOMEM;
     }
     err = take_slots(store, arena, count, entries);
     if (err) {
-        free(cipher);
+        scratch_back(store, cipher);
         return err;
     }
     for (size_t i = 0; i < count; i++) {
@@ -86,7 +111,7 @@ enum lethe_err lethe_blocks_put(struct lethe_contents *store, unsigned arena, co
     if (arena == ARENA_STATE) {
         atomic_fetch_add(&store->writes, 1);
     }
-    free(cipher);
+    scratch_back(store, cipher);
     if (err) {
         lethe_entries_drop(store, entries, count);
     }
@@ -107,13 +132,13 @@ enum lethe_err lethe_blocks_move(struct lethe_contents *store, const struct leth
     if (count == 0 || count > BATCH) {
         return LETHE_ERR_ARG;
     }
-    cipher = malloc(count * BLOCK);
+    cipher = scratch_take(store);
     if (!cipher) {
         return LETHE_ERR_NOMEM;
     }
     err = take_slots(store, arena, count, to);
     if (err) {
-        free(cipher);
+        scratch_back(store, cipher);
         return err;
     }
     for (size_t i = 0, n; i < count && !err; i += n) {
@@ -139,7 +164,7 @@ enum lethe_err lethe_blocks_move(struct lethe_contents *store, const struct leth
     if (arena == ARENA_STATE) {
         atomic_fetch_add(&store->writes, 1);
     }
-    free(cipher);
+    scratch_back(store, cipher);
     if (err) {
         lethe_entries_drop(store, to, count);
     }
@@ -195,6 +220,33 @@ enum lethe_err lethe_blocks_get(struct lethe_contents *store, const struct lethe
         }
     }
     return LETHE_OK;
+}
+
+enum lethe_err lethe_blocks_rewrite(struct lethe_contents *store)
+{
+    uint8_t bytes[LETHE_BLOCK_BYTES];
+    uint32_t *slots = NULL;
+    size_t count = 0;
+    enum lethe_err err;
+
+    pthread_mutex_lock(&store->lock);
+    err = lethe_slots_unnamed(store->slots[ARENA_STATE], &slots, &count);
+    pthread_mutex_unlock(&store->lock);
+    for (size_t i = 0; i < count && !err; i++) {
+        size_t len = LETHE_BLOCK_BYTES;
+
+        /* The last slot of the file may be short. */
+        do {
+            err = lethe_arena_read(store->arenas[ARENA_STATE], slots[i], bytes, len);
+            len -= err == LETHE_ERR_NOT_FOUND ? UNIT : 0;
+        } while (err == LETHE_ERR_NOT_FOUND && len > 0);
+        if (!err) {
+            err = lethe_arena_write(store->arenas[ARENA_STATE], slots[i], bytes, len);
+        }
+    }
+    free(slots);
+    atomic_fetch_add(&store->writes, 1);
+    return err;
 }
 
 enum lethe_err lethe_blocks_sync(struct lethe_contents *store)

@@ -5,13 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #define SLAB_BLOCKS 64u
+#define SLAB_BYTES ((size_t)SLAB_BLOCKS * LETHE_BLOCK_BYTES)
 
 struct slab {
     struct slab *next;
     uint8_t *bytes;
     unsigned used;
+    bool locked;
     uint64_t free; /* bit i: block i may be given out */
 };
 
@@ -19,23 +22,30 @@ struct lethe_pool {
     pthread_mutex_t lock;
     struct slab *slabs;
     size_t in_use, most;
+    size_t lockable; /* bytes that may still be locked */
 };
 
 struct lethe_pool *lethe_pool_of_blocks(size_t most)
 {
     struct lethe_pool *pool = calloc(1, sizeof *pool);
+    struct rlimit limit;
 
     if (pool) {
         pthread_mutex_init(&pool->lock, NULL);
         pool->most = most;
+        /* Half of what the process may lock: keys come first, and the limit is often 8 MiB. */
+        if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0) {
+            pool->lockable = limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur / 2;
+        }
     }
     return pool;
 }
 
-static void slab_free(struct slab *slab)
+static void slab_free(struct lethe_pool *pool, struct slab *slab)
 {
-    explicit_bzero(slab->bytes, SLAB_BLOCKS * LETHE_BLOCK_BYTES);
-    munmap(slab->bytes, SLAB_BLOCKS * LETHE_BLOCK_BYTES);
+    pool->lockable += slab->locked ? SLAB_BYTES : 0;
+    explicit_bzero(slab->bytes, SLAB_BYTES);
+    munmap(slab->bytes, SLAB_BYTES);
     free(slab);
 }
 
@@ -48,28 +58,29 @@ void lethe_blocks_free(struct lethe_pool *pool)
         struct slab *slab = pool->slabs;
 
         pool->slabs = slab->next;
-        slab_free(slab);
+        slab_free(pool, slab);
     }
     pthread_mutex_destroy(&pool->lock);
     free(pool);
 }
 
-static struct slab *slab_new(void)
+static struct slab *slab_new(struct lethe_pool *pool)
 {
     struct slab *slab = calloc(1, sizeof *slab);
 
     if (!slab) {
         return NULL;
     }
-    slab->bytes = mmap(NULL, SLAB_BLOCKS * LETHE_BLOCK_BYTES, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    slab->bytes = mmap(NULL, SLAB_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (slab->bytes == MAP_FAILED) {
         free(slab);
         return NULL;
     }
-    /* Best effort: the limit for locked memory is often 8 MiB, and keys come first. */
-    (void)mlock(slab->bytes, SLAB_BLOCKS * LETHE_BLOCK_BYTES);
-    (void)madvise(slab->bytes, SLAB_BLOCKS * LETHE_BLOCK_BYTES, MADV_DONTDUMP);
+    if (pool->lockable >= SLAB_BYTES && mlock(slab->bytes, SLAB_BYTES) == 0) {
+        slab->locked = true;
+        pool->lockable -= SLAB_BYTES;
+    }
+    (void)madvise(slab->bytes, SLAB_BYTES, MADV_DONTDUMP);
     slab->free = UINT64_MAX;
     return slab;
 }
@@ -83,7 +94,7 @@ uint8_t *lethe_block_new(struct lethe_pool *pool)
     for (slab = pool->slabs; slab && !slab->free; slab = slab->next) {
     }
     if (!slab) {
-        slab = slab_new();
+        slab = slab_new(pool);
         if (slab) {
             slab->next = pool->slabs;
             pool->slabs = slab;
@@ -111,14 +122,14 @@ void lethe_block_release(struct lethe_pool *pool, uint8_t *block)
     for (struct slab **link = &pool->slabs; *link; link = &(*link)->next) {
         struct slab *slab = *link;
 
-        if (block >= slab->bytes && block < slab->bytes + SLAB_BLOCKS * LETHE_BLOCK_BYTES) {
+        if (block >= slab->bytes && block < slab->bytes + SLAB_BYTES) {
             slab->free |= 1ull << ((size_t)(block - slab->bytes) / LETHE_BLOCK_BYTES);
             slab->used--;
             pool->in_use--;
             /* The last slab stays, so that small writes do not map and unmap. */
             if (slab->used == 0 && pool->slabs->next) {
                 *link = slab->next;
-                slab_free(slab);
+                slab_free(pool, slab);
             }
             break;
         }

@@ -55,10 +55,11 @@ struct lethe_content {
     struct lethe_content *base; /* owned reference; itself always vaulted */
     uint64_t limit; /* blocks below it that have no entry come from base or vault; others are holes */
     uint64_t epoch;
-    uint64_t data;   /* blocks that are no holes */
-    uint64_t cached; /* blocks in the cache arena */
-    bool gone;       /* abandoned or dropped: no rows are written */
-    bool dead;       /* listed in the table dead */
+    uint64_t data;    /* blocks that are no holes, those that come from base or vault among them */
+    uint64_t cached;  /* blocks in the cache arena */
+    uint64_t move_at; /* vaulted: chunks below it have no slot of arena 0 */
+    bool gone;        /* abandoned or dropped: no rows are written */
+    bool dead;        /* listed in the table dead */
 
     _Atomic uint64_t size; /* written under the content lock */
     _Atomic uint64_t used; /* the clock at the last use */
@@ -68,11 +69,13 @@ struct lethe_content {
     /* store lock */
     unsigned refs;
     unsigned children; /* contents in memory whose base this is */
+    bool moving;       /* in the store's list, which holds a reference */
     bool listed, buffer_listed;
     struct lethe_content *hash_next;
     struct lethe_content *dirty_previous, *dirty_next;   /* listed: holds a reference */
     struct lethe_content *buffer_previous, *buffer_next; /* buffer_listed */
-    struct lethe_content *idle_previous, *idle_next;     /* refs == 0 */
+    struct lethe_content *moving_next;
+    struct lethe_content *idle_previous, *idle_next; /* refs == 0 */
     struct lethe_chunk *chunks;
 };
 
@@ -87,6 +90,7 @@ size_t lethe_blocks_most(const struct lethe_pool *pool);
 
 #define CONTENT_BUCKETS 4096u
 #define CHUNK_BUCKETS 8192u
+#define SCRATCHES 4u
 
 struct lethe_contents {
     struct lethe_db *db;
@@ -113,12 +117,15 @@ struct lethe_contents {
     pthread_mutex_t lock; /* the store lock, for all that follows */
     pthread_cond_t moved;
     struct lethe_slots *slots[2];
+    uint8_t *scratch[SCRATCHES]; /* ciphertext on its way */
+    unsigned scratch_count;
     struct lethe_content *contents[CONTENT_BUCKETS];
     struct lethe_chunk *chunks[CHUNK_BUCKETS];
     struct lethe_chunk *lru_oldest, *lru_newest;
     size_t lru_count, lru_full; /* clean chunks; those of them that have entries */
     struct lethe_content *dirty_first, *dirty_last;
     struct lethe_content *buffer_first, *buffer_last;
+    struct lethe_content *moving_first, *moving_last;
     struct lethe_content *idle_first, *idle_last;
     size_t idle_count;
     uint64_t reserved; /* bytes */
@@ -163,6 +170,11 @@ enum lethe_err lethe_blocks_get(struct lethe_contents *store, const struct lethe
 void lethe_entries_drop(struct lethe_contents *store, const struct lethe_entry *entries, size_t count);
 /* Makes what was written to arena 0 durable. */
 enum lethe_err lethe_blocks_sync(struct lethe_contents *store) LETHE_MUST_CHECK;
+/*
+ * After a sync that failed, the system takes pages that never reached the disk for clean: writes every slot
+ * again that no commit names, so that the next sync is worth something. Maps lock held alone.
+ */
+enum lethe_err lethe_blocks_rewrite(struct lethe_contents *store) LETHE_MUST_CHECK;
 /* Sealed length for len bytes of a block. */
 uint16_t lethe_sealed_length(uint64_t len);
 
@@ -249,6 +261,10 @@ void lethe_contents_look_up_database(struct lethe_contents *store); /* store loc
 /* Drops cached blocks, least recently used contents first, until count slots came free; how many did. */
 uint64_t lethe_contents_evict(struct lethe_contents *store, uint64_t count,
                               const struct lethe_content *except);
+/* Puts a vaulted content whose blocks still lie in arena 0 on the list of those to move. Store lock held. */
+void lethe_content_list_moving(struct lethe_content *content);
+/* Moves blocks of vaulted contents to the cache arena, a bounded number of them. No locks held. */
+enum lethe_err lethe_contents_move(struct lethe_contents *store) LETHE_MUST_CHECK;
 /* Frees all that a content has and forgets its rows. Maps shared, content lock held for writing, under the
  * gate. */
 enum lethe_err lethe_content_discard(struct lethe_content *content) LETHE_MUST_CHECK;

@@ -406,11 +406,21 @@ enum lethe_err lethe_content_seek(struct lethe_content *content, uint64_t offset
 
 uint64_t lethe_content_blocks512(struct lethe_content *content)
 {
-    uint64_t data, size;
+    uint64_t data, size, holes;
 
     pthread_rwlock_rdlock(&content->lock);
     data = content->data;
     size = atomic_load(&content->size);
+    if (content->base) {
+        /* What comes from the base counts as data; take its holes off, as if none of them was written over.
+         */
+        lock_base(content);
+        holes = atomic_load(&content->base->size) / BLOCK;
+        holes = holes > content->base->data ? holes - content->base->data : 0;
+        holes = holes < content->limit ? holes : content->limit;
+        data = data > holes ? data - holes : 0;
+        unlock_base(content);
+    }
     pthread_rwlock_unlock(&content->lock);
     /* A dense file takes what its size says, like on ext4; not a whole last block of ours. */
     if (data >= size / BLOCK + (size % BLOCK != 0)) {

@@ -96,11 +96,10 @@ enum lethe_err lethe_content_clone(struct lethe_content *from, struct lethe_cont
     atomic_store(&to->size, atomic_load(&from->size));
     if (from->state == LETHE_CONTENT_VAULTED) {
         /* Its blocks may go at any time; the vault has them, so it is enough to name it. */
-        if (from->data > 0) {
-            to->limit = blocks_of(atomic_load(&from->size));
+        to->limit = to->data = blocks_of(atomic_load(&from->size));
+        if (to->limit > 0) {
             lethe_content_set_base(to, from);
         }
-        to->data = from->data;
     } else {
         to->limit = to->data = from->limit;
         if (from->base) {

@@ -393,6 +393,37 @@ enum lethe_err lethe_slots_refs(struct lethe_slots *slots, uint32_t slot, uint32
     return err;
 }
 
+enum lethe_err lethe_slots_unnamed(struct lethe_slots *slots, uint32_t **out, size_t *count)
+{
+    uint32_t *found = NULL;
+    size_t n = 0, room = 0;
+
+    *out = NULL;
+    *count = 0;
+    /* A group with such slots differs from its committed row, so it is in memory. */
+    for (const struct group *group = slots->oldest; group; group = group->next) {
+        for (uint32_t i = 0; i < LETHE_SLOTS_GROUP; i++) {
+            if (group->refs[i] == 0 || bit(group->named, i)) {
+                continue;
+            }
+            if (n == room) {
+                uint32_t *more = realloc(found, (room * 2 + LETHE_SLOTS_GROUP) * sizeof *more);
+
+                if (!more) {
+                    free(found);
+                    return LETHE_ERR_NOMEM;
+                }
+                found = more;
+                room = room * 2 + LETHE_SLOTS_GROUP;
+            }
+            found[n++] = group->index * LETHE_SLOTS_GROUP + i;
+        }
+    }
+    *out = found;
+    *count = n;
+    return LETHE_OK;
+}
+
 /* What is neither named nor saved any more is free. Returns how many came free. */
 static uint64_t settle(struct lethe_slots *slots, struct group *group)
 {

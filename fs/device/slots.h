@@ -38,6 +38,9 @@ enum lethe_err lethe_slots_share(struct lethe_slots *slots, uint32_t slot) LETHE
 void lethe_slots_drop(struct lethe_slots *slots, uint32_t slot);
 enum lethe_err lethe_slots_refs(struct lethe_slots *slots, uint32_t slot, uint32_t *out) LETHE_MUST_CHECK;
 
+/* The slots in use that no committed row names, in an array for free(). */
+enum lethe_err lethe_slots_unnamed(struct lethe_slots *slots, uint32_t **out, size_t *count) LETHE_MUST_CHECK;
+
 /* Writes the changed groups into the open transaction. */
 enum lethe_err lethe_slots_store(struct lethe_slots *slots) LETHE_MUST_CHECK;
 /* The COMMIT after lethe_slots_store succeeded. Returns how many slots came free. */
