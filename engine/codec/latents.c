@@ -27,8 +27,8 @@
 #define GROUPS 8
 #define MODELS 6
 #define RUNS 18 /* magnitudes from 1 to RUNS are coded in unary, larger ones with an escape */
-#define COIN_LIMIT 255
-#define MIX_STEP 14
+#define COIN_LIMIT 160
+#define MIX_STEP 40
 
 struct mixed {
     int32_t weights[MODELS];
@@ -60,8 +60,6 @@ struct coder {
 
 static void models_init(struct models *m)
 {
-    /* struct models begins with coins, and every array of coins ends where mixers begin; each is set on its
-     * own. */
     lethe_coins_init(&m->groups[0][0][0], sizeof m->groups / sizeof(struct lethe_coin));
     lethe_coins_init(&m->zero_near[0][0], sizeof m->zero_near / sizeof(struct lethe_coin));
     lethe_coins_init(&m->zero_four[0][0], sizeof m->zero_four / sizeof(struct lethe_coin));

@@ -17,7 +17,7 @@
 #include "engine/train/pca.h"
 
 #define BATCH LETHE_RATES
-#define DEFAULT_STEPS 36000
+#define DEFAULT_STEPS 16000
 #define RANGES 32 /* pieces of the parameters, for the pool */
 #define PCA_CROPS 512
 
