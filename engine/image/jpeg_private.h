@@ -122,7 +122,7 @@ enum jpeg_pad_mode { JPEG_PAD_ONES = 0, JPEG_PAD_ZEROS = 1, JPEG_PAD_LIST = 2 };
 struct jpeg_scan {
     uint32_t blocks;  /* blocks coded; fewer than the scan's own when it was cut */
     bool cut;         /* the scan ends after blocks, in the midst of a byte */
-    bool cut_marked;     /* a restart marker after those blocks is still part of it */
+    bool cut_marked;  /* a restart marker after those blocks is still part of it */
     uint8_t cut_bits; /* bits of that byte that follow, below 8, and their value */
     uint8_t cut_value;
     bool no_restarts; /* the interval is defined but never used */
