@@ -256,6 +256,12 @@ static unsigned feature_count(const struct state *s, unsigned k)
     return k > 0 && s->channels[k - 1].colour ? k > 1 && s->channels[k - 2].colour ? 17 : 14 : 14;
 }
 
+/* The median of w, n and w + n - nw (the predictor of LOCO-I, ISO/IEC 14495-1). */
+INLINE int32_t median(int32_t w, int32_t n, int32_t nw)
+{
+    return clamp(w + n - nw, w < n ? w : n, w < n ? n : w);
+}
+
 /* Where in state.trust a summed error belongs: eight steps an octave of error + 8. */
 INLINE unsigned trust_index(uint32_t error)
 {
@@ -279,7 +285,6 @@ INLINE bool code_sample(struct state *s, unsigned k, uint32_t i, bool decoding, 
     const int32_t *en = c->e[1] + i;
     const int32_t here = c->h[1][i], hw = c->h[1][(int64_t)i - 1], hn = c->h[0][i],
                   hnw = c->h[0][(int64_t)i - 1];
-    const int32_t dw = x[-1] - hw, dn = n[0] - hn, dnw = n[-1] - hnw;
     uint32_t *sub = c->sub[0] + (size_t)i * SUBS;
     const uint32_t *sub_n = c->sub[1] + (size_t)i * SUBS;
     const unsigned subs = strong ? SUBS : SUBS - 1;
@@ -321,12 +326,13 @@ INLINE bool code_sample(struct state *s, unsigned k, uint32_t i, bool decoding, 
         s->flat_row[i] = 3;
     }
 
-    /* Predictions relative to xhat, in eighths. */
-    p[0] = UNIT * dw;
-    p[1] = UNIT * dn;
+    /* Predictions relative to xhat, in eighths. Where xhat tells how the picture goes on, half of it is
+     * believed. */
+    p[0] = UNIT * (x[-1] - here) + UNIT / 2 * (here - hw);
+    p[1] = UNIT * (n[0] - here) + UNIT / 2 * (here - hn);
     p[2] = UNIT * (x[-1] + n[0] - n[-1] - here);
     p[3] = UNIT * (x[-1] + n[1] - n[0] - here);
-    p[4] = UNIT * clamp(dw + dn - dnw, dw < dn ? dw : dn, dw < dn ? dn : dw);
+    p[4] = UNIT / 2 * (median(x[-1], n[0], n[-1]) - here + median(x[-1] - hw, n[0] - hn, n[-1] - hnw));
     if (strong) {
         int64_t sum = 0;
 
