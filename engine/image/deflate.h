@@ -51,6 +51,9 @@ void lethe_tokens_release(struct lethe_tokens *tokens);
 /* Makes room for at least one more; LETHE_ERR_NOMEM. */
 enum lethe_err lethe_tokens_grow(struct lethe_tokens *tokens) LETHE_MUST_CHECK;
 
+/* The same for more. */
+enum lethe_err lethe_tokens_reserve(struct lethe_tokens *tokens, size_t more) LETHE_MUST_CHECK;
+
 static inline enum lethe_err lethe_tokens_push(struct lethe_tokens *tokens, uint32_t token)
 {
     if (tokens->count == tokens->cap) {
@@ -185,6 +188,8 @@ void lethe_matcher_free(struct lethe_matcher *matcher);
 uint32_t lethe_matcher_predict(struct lethe_matcher *matcher, size_t pos);
 /* The token that was really emitted at pos, after lethe_matcher_predict on the same pos. */
 void lethe_matcher_commit(struct lethe_matcher *matcher, size_t pos, uint32_t token);
+/* Predicts and commits up to most tokens from *pos on, to the end of the data at most; returns how many. */
+size_t lethe_matcher_run(struct lethe_matcher *matcher, size_t *pos, size_t most, uint32_t *tokens);
 /* Forgets everything but the bytes before pos. */
 void lethe_matcher_restart(struct lethe_matcher *matcher, size_t pos);
 /* Symbols in a full block. */

@@ -30,6 +30,8 @@ static const struct tuning tunings[10] = {
     [7] = {8, 32, 128, 256, false}, [8] = {32, 128, 258, 1024, false}, [9] = {32, 258, 258, 4096, false},
 };
 
+#define FAR 65535u /* beyond every window, so that it ends a chain */
+
 struct lethe_matcher {
     const uint8_t *data;
     size_t len;
@@ -39,9 +41,10 @@ struct lethe_matcher {
     uint32_t hash_mask;
     uint32_t window_mask;
     uint32_t max_distance;
-    uint32_t *head;     /* newest position by hash */
-    uint32_t *previous; /* the one before a position, by position & window_mask */
-    size_t inserted;    /* lazy: all positions below are in the chains */
+    uint32_t *head; /* newest position by hash */
+    uint16_t
+        *back; /* from a position to the one before it in its chain, by position & window_mask; FAR at most */
+    size_t inserted; /* lazy: all positions below are in the chains */
     /* lazy: the search at held_pos was already made, looking one byte ahead */
     bool held;
     size_t held_pos;
@@ -78,8 +81,8 @@ struct lethe_matcher *lethe_matcher_new(const struct lethe_deflate_params *param
     m->window_mask = (1u << window) - 1;
     m->max_distance = (1u << window) - MIN_LOOKAHEAD;
     m->head = calloc((size_t)1 << bits, sizeof *m->head);
-    m->previous = calloc((size_t)1 << window, sizeof *m->previous);
-    if (!m->head || !m->previous) {
+    m->back = calloc((size_t)1 << window, sizeof *m->back);
+    if (!m->head || !m->back) {
         lethe_matcher_free(m);
         return NULL;
     }
@@ -90,7 +93,7 @@ void lethe_matcher_free(struct lethe_matcher *m)
 {
     if (m) {
         free(m->head);
-        free(m->previous);
+        free(m->back);
         free(m);
     }
 }
@@ -102,7 +105,7 @@ static inline uint32_t insert(struct lethe_matcher *m, size_t pos)
     uint32_t hash = (((uint32_t)p[0] << m->hash_shift ^ p[1]) << m->hash_shift ^ p[2]) & m->hash_mask;
     uint32_t head = m->head[hash];
 
-    m->previous[pos & m->window_mask] = head;
+    m->back[pos & m->window_mask] = (uint16_t)(pos - head < FAR ? pos - head : FAR);
     m->head[hash] = (uint32_t)pos;
     return head;
 }
@@ -131,6 +134,12 @@ static inline unsigned common(const uint8_t *a, const uint8_t *b, unsigned most)
     return n;
 }
 
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define FIRST_THREE 0x00ffffffu
+#else
+#define FIRST_THREE 0xffffff00u
+#endif
+
 /* The first match along the chain that is longer than any before it and than length; length when there is
  * none. */
 static inline unsigned search(const struct lethe_matcher *m, size_t pos, uint32_t candidate, unsigned length,
@@ -142,18 +151,18 @@ static inline unsigned search(const struct lethe_matcher *m, size_t pos, uint32_
     unsigned most = left < MAX_MATCH ? (unsigned)left : MAX_MATCH;
     unsigned nice = m->tuning.nice < most ? m->tuning.nice : most;
     uint32_t limit = pos > m->max_distance ? (uint32_t)(pos - m->max_distance) : 0;
-    uint16_t last;
+    uint32_t step, last, its, mask = length >= 3 ? UINT32_MAX : FIRST_THREE;
+    unsigned probe = length >= 3 ? length - 3 : 0; /* four bytes that every longer match has in common */
 
     if (length >= most) { /* nothing longer fits */
         return length;
     }
-    memcpy(&last, here + length - 1, 2);
+    memcpy(&last, here + probe, 4);
     do {
         const uint8_t *there = m->data + candidate;
-        uint16_t its;
 
-        memcpy(&its, there + length - 1, 2);
-        if (its == last) {
+        memcpy(&its, there + probe, 4);
+        if (((its ^ last) & mask) == 0) {
             unsigned n = common(here, there, most);
 
             if (n > length) {
@@ -162,11 +171,17 @@ static inline unsigned search(const struct lethe_matcher *m, size_t pos, uint32_
                 if (n >= nice) {
                     break;
                 }
-                memcpy(&last, here + length - 1, 2);
+                probe = length - 3;
+                mask = UINT32_MAX;
+                memcpy(&last, here + probe, 4);
             }
         }
-        candidate = m->previous[candidate & m->window_mask];
-    } while (candidate > limit && --chain != 0);
+        step = m->back[candidate & m->window_mask];
+        if (step >= candidate - limit) {
+            break;
+        }
+        candidate -= step;
+    } while (--chain != 0);
     return length;
 }
 
@@ -202,7 +217,7 @@ static uint32_t predict_greedy(struct lethe_matcher *m, size_t pos)
 static unsigned look(struct lethe_matcher *m, size_t pos, unsigned before, unsigned *distance)
 {
     unsigned length = MIN_MATCH - 1;
-    uint32_t head;
+    uint32_t head, step;
 
     if (pos >= m->len || m->len - pos < MIN_MATCH) {
         return length;
@@ -211,7 +226,8 @@ static unsigned look(struct lethe_matcher *m, size_t pos, unsigned before, unsig
         head = insert(m, pos);
         m->inserted = pos + 1;
     } else {
-        head = m->previous[pos & m->window_mask];
+        step = m->back[pos & m->window_mask];
+        head = step < pos ? (uint32_t)(pos - step) : 0;
     }
     if (head != 0 && before < m->tuning.lazy && pos - head <= m->max_distance) {
         length = search(m, pos, head, before, distance);
@@ -249,7 +265,7 @@ static uint32_t predict_lazy(struct lethe_matcher *m, size_t pos)
     return m->data[pos];
 }
 
-uint32_t lethe_matcher_predict(struct lethe_matcher *m, size_t pos)
+static inline uint32_t predict(struct lethe_matcher *m, size_t pos)
 {
     switch (m->strategy) {
     case LETHE_DEFLATE_HUFFMAN:
@@ -263,7 +279,7 @@ uint32_t lethe_matcher_predict(struct lethe_matcher *m, size_t pos)
     return m->predicted = m->tuning.greedy ? predict_greedy(m, pos) : predict_lazy(m, pos);
 }
 
-void lethe_matcher_commit(struct lethe_matcher *m, size_t pos, uint32_t token)
+static inline void commit(struct lethe_matcher *m, size_t pos, uint32_t token)
 {
     size_t length = lethe_token_length(token), end = pos + length, stop;
 
@@ -289,6 +305,31 @@ void lethe_matcher_commit(struct lethe_matcher *m, size_t pos, uint32_t token)
     m->inserted = m->inserted > stop ? m->inserted : stop;
 }
 
+uint32_t lethe_matcher_predict(struct lethe_matcher *m, size_t pos)
+{
+    return predict(m, pos);
+}
+
+void lethe_matcher_commit(struct lethe_matcher *m, size_t pos, uint32_t token)
+{
+    commit(m, pos, token);
+}
+
+size_t lethe_matcher_run(struct lethe_matcher *m, size_t *pos, size_t most, uint32_t *tokens)
+{
+    size_t at = *pos, n = 0;
+
+    while (n < most && at < m->len) {
+        uint32_t token = predict(m, at);
+
+        commit(m, at, token);
+        at += lethe_token_length(token);
+        tokens[n++] = token;
+    }
+    *pos = at;
+    return n;
+}
+
 void lethe_matcher_restart(struct lethe_matcher *m, size_t pos)
 {
     size_t first = pos > m->window_mask ? pos - m->window_mask : 0;
@@ -298,7 +339,7 @@ void lethe_matcher_restart(struct lethe_matcher *m, size_t pos)
         return;
     }
     memset(m->head, 0, ((size_t)m->hash_mask + 1) * sizeof *m->head);
-    memset(m->previous, 0, ((size_t)m->window_mask + 1) * sizeof *m->previous);
+    memset(m->back, 0, ((size_t)m->window_mask + 1) * sizeof *m->back);
     for (size_t p = first; p < pos && m->len - p >= MIN_MATCH; p++) {
         insert(m, p);
     }

@@ -14,6 +14,7 @@
 
 enum method { METHOD_ZLIB = 0, METHOD_OPTIMAL = 1, METHOD_COUNT };
 
+#define NEGLIGIBLE 100u /* bytes: a description that needs no second try */
 #define MAX_DATA (UINT32_MAX - 65536u)
 
 struct model {
@@ -151,11 +152,32 @@ static enum lethe_err describe_best(const struct lethe_deflate_params *params, b
                                     const uint8_t *in, size_t in_len, uint8_t *data, size_t len,
                                     size_t max_cost, struct lethe_buf *out, size_t *used)
 {
+    struct lethe_deflate_params other;
     struct lethe_buf zlib = {0}, optimal = {0};
     enum lethe_err err = LETHE_ERR_UNSUPPORTED;
 
     if (like_zlib) {
         err = describe_as(METHOD_ZLIB, params, in, in_len, data, len, max_cost, &zlib, used);
+    }
+    /* A sample may not tell neighbouring levels apart: the dearer one is tried when the cheaper one errs
+     * later on. */
+    other = *params;
+    while (!err && other.level >= 1 && other.level < 9 && zlib.len > NEGLIGIBLE) {
+        struct lethe_buf again = {0};
+        enum lethe_err tried;
+
+        other.level++;
+        tried = describe_as(METHOD_ZLIB, &other, in, in_len, data, len, zlib.len - 1, &again, used);
+        if (!tried) {
+            lethe_buf_release(&zlib);
+            zlib = again;
+            continue;
+        }
+        lethe_buf_release(&again);
+        if (tried != LETHE_ERR_UNSUPPORTED) {
+            err = tried;
+        }
+        break;
     }
     if (err == LETHE_ERR_UNSUPPORTED || (!err && zlib.len > in_len / 256 + 128)) {
         size_t most = err ? max_cost : zlib.len - 1;

@@ -194,54 +194,87 @@ static bool possible(uint32_t token, size_t pos, size_t len)
            lethe_token_length(token) <= len - pos;
 }
 
-static enum lethe_err code_tokens(struct lethe_zlib_model *m, struct lethe_deflate_state *s, size_t limit)
+#define BATCH 4096u
+
+/* Tokens that are as foreseen: no coding, so they come in batches. *count tokens at most, to the end at most.
+ */
+static enum lethe_err take_foreseen(struct lethe_zlib_model *m, struct lethe_deflate_state *s, size_t *count)
+{
+    size_t left = *count;
+
+    while (left > 0 && s->pos < s->len) {
+        size_t n = left < BATCH ? left : BATCH;
+        enum lethe_err err = lethe_tokens_reserve(&s->tokens, n);
+
+        if (err) {
+            return err;
+        }
+        n = lethe_matcher_run(m->matcher, &s->pos, n, s->tokens.at + s->tokens.count);
+        s->tokens.count += n;
+        left -= n;
+    }
+    *count -= left;
+    return LETHE_OK;
+}
+
+static enum lethe_err decode_tokens(struct lethe_zlib_model *m, struct lethe_deflate_state *s, size_t limit)
 {
     struct lethe_coder *coder = &s->coder;
-    size_t n = 0, total = s->tokens.count, gap = 0;
-    bool more = false;
+    size_t n = 0;
+    enum lethe_err err;
 
-    if (coder->decode) {
-        s->tokens.count = 0;
-        more = lethe_code_bit(coder, &m->more, 0);
-        gap = more ? lethe_code_number(coder, &m->gap, 0) : 0;
+    s->tokens.count = 0;
+    while (lethe_code_bit(coder, &m->more, 0)) {
+        size_t gap = lethe_code_number(coder, &m->gap, 0), took;
+        uint32_t token;
+
+        took = gap < limit - n ? gap : limit - n;
+        err = take_foreseen(m, s, &took);
+        if (err) {
+            return err;
+        }
+        n += took;
+        if (took != gap || n == limit || s->pos == s->len) { /* the miss must be inside the block */
+            return LETHE_ERR_FORMAT;
+        }
+        token = code_miss(m, coder, lethe_matcher_predict(m->matcher, s->pos), 0, s->data[s->pos]);
+        if (lethe_coder_cut(coder) || !possible(token, s->pos, s->len)) {
+            return LETHE_ERR_FORMAT;
+        }
+        err = lethe_tokens_push(&s->tokens, token);
+        if (err) {
+            return err;
+        }
+        lethe_matcher_commit(m->matcher, s->pos, token);
+        s->pos += lethe_token_length(token);
+        n++;
     }
-    for (; n < limit && s->pos < s->len; n++) {
-        uint32_t guess = lethe_matcher_predict(m->matcher, s->pos), token = guess;
-        enum lethe_err err;
+    n = limit - n;
+    return take_foreseen(m, s, &n);
+}
 
-        if (!coder->decode) {
-            token = s->tokens.at[n];
-            if (token == guess) {
-                gap++;
-            } else {
-                lethe_code_bit(coder, &m->more, 1);
-                lethe_code_number(coder, &m->gap, (uint32_t)gap);
-                code_miss(m, coder, guess, token, s->data[s->pos]);
-                gap = 0;
-                m->misses++;
-            }
+static enum lethe_err encode_tokens(struct lethe_zlib_model *m, struct lethe_deflate_state *s)
+{
+    struct lethe_coder *coder = &s->coder;
+    uint32_t gap = 0;
+
+    for (size_t n = 0; n < s->tokens.count; n++) {
+        uint32_t token = s->tokens.at[n], guess = lethe_matcher_predict(m->matcher, s->pos);
+
+        if (token == guess) {
+            gap++;
         } else {
-            if (more && gap-- == 0) {
-                token = code_miss(m, coder, guess, 0, s->data[s->pos]);
-                if (lethe_coder_cut(coder) || !possible(token, s->pos, s->len)) {
-                    return LETHE_ERR_FORMAT;
-                }
-                more = lethe_code_bit(coder, &m->more, 0);
-                gap = more ? lethe_code_number(coder, &m->gap, 0) : 0;
-            }
-            err = lethe_tokens_push(&s->tokens, token);
-            if (err) {
-                return err;
-            }
+            lethe_code_bit(coder, &m->more, 1);
+            lethe_code_number(coder, &m->gap, gap);
+            code_miss(m, coder, guess, token, s->data[s->pos]);
+            gap = 0;
+            m->misses++;
         }
         lethe_matcher_commit(m->matcher, s->pos, token);
         s->pos += lethe_token_length(token);
     }
-    if (!coder->decode) {
-        lethe_code_bit(coder, &m->more, 0);
-        return n == total ? LETHE_OK : LETHE_ERR_FORMAT;
-    }
-    return more ? LETHE_ERR_FORMAT : LETHE_OK;
+    lethe_code_bit(coder, &m->more, 0);
+    return LETHE_OK;
 }
 
 static enum lethe_err coded_block(struct lethe_zlib_model *m, struct lethe_deflate_state *s)
@@ -257,7 +290,7 @@ static enum lethe_err coded_block(struct lethe_zlib_model *m, struct lethe_defla
     if (!lethe_code_bit(&s->coder, &m->full, full)) {
         limit = lethe_code_number(&s->coder, &m->count, (uint32_t)count);
     }
-    err = code_tokens(m, s, limit);
+    err = s->coder.decode ? decode_tokens(m, s, limit) : encode_tokens(m, s);
     if (err) {
         return err;
     }

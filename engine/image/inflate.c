@@ -48,6 +48,18 @@ enum lethe_err lethe_tokens_grow(struct lethe_tokens *tokens)
     return LETHE_OK;
 }
 
+enum lethe_err lethe_tokens_reserve(struct lethe_tokens *tokens, size_t more)
+{
+    while (tokens->cap - tokens->count < more) {
+        enum lethe_err err = lethe_tokens_grow(tokens);
+
+        if (err) {
+            return err;
+        }
+    }
+    return LETHE_OK;
+}
+
 enum lethe_err lethe_inflate_init(struct lethe_inflater *inflater, const uint8_t *in, size_t len)
 {
     *inflater = (struct lethe_inflater){.in = in, .len = len};
