@@ -436,11 +436,11 @@ static void absent_bytes_are_brought(void **unused)
     }
     ino = make_absent(bytes, sizeof(bytes));
     file = fixture_open(&fixture, ino, O_RDWR);
-    assert_int_equal(lethe_tree_read(file, 10, back, 100, &got), -EIO); /* the vault is away */
+    fixture.away = true;
+    assert_int_equal(lethe_tree_read(file, 10, back, 100, &got), -EIO);
     assert_int_equal(lethe_tree_write(file, 10, "x", 1, false), -EIO);
     fixture.hydrations = 0;
-    fixture.bytes = bytes;
-    fixture.len = sizeof(bytes);
+    fixture.away = false;
     assert_int_equal(lethe_tree_write(file, 10, "x", 1, false), 0);
     bytes[10] = 'x';
     assert_true(fixture.hydrations > 0);

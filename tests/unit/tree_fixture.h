@@ -27,30 +27,76 @@ struct fixture {
     struct lethe_committer *committer;
     struct lethe_tree *tree;
     uint64_t epoch;
-    /* Served by hydrate: one content's bytes; hydrations counts the calls. */
-    const uint8_t *bytes;
-    size_t len;
-    unsigned hydrations;
+    bool away;           /* hydrate finds no vault */
+    unsigned hydrations; /* calls of hydrate */
 };
 
 static const struct lethe_owner fixture_owner = {.uid = 1000, .gid = 100};
 
-static enum lethe_err fixture_hydrate(void *context, const struct lethe_absent *absent)
+/* The vault: one file for each content, beside the state. */
+static inline FILE *fixture_vault(const struct fixture *fixture, const struct lethe_id *id, const char *mode)
+{
+    char path[160], hex[2 * sizeof(id->bytes) + 1];
+
+    lethe_hex(id->bytes, sizeof(id->bytes), hex);
+    snprintf(path, sizeof(path), "%s/vault-%s", fixture->folder, hex);
+    return fopen(path, mode);
+}
+
+static inline enum lethe_err fixture_hydrate(void *context, const struct lethe_absent *absent)
 {
     struct fixture *fixture = context;
     struct lethe_content *content;
     enum lethe_err err;
+    uint8_t *bytes;
+    size_t len;
+    FILE *file;
 
     fixture->hydrations++;
-    if (!fixture->bytes) {
+    file = fixture->away ? NULL : fixture_vault(fixture, &absent->content, "rb");
+    if (!file) {
         return LETHE_ERR_UNREACHABLE;
     }
-    err = lethe_content_get(fixture->contents, &absent->content, fixture->len, &content);
+    fseek(file, 0, SEEK_END);
+    len = (size_t)ftell(file);
+    rewind(file);
+    bytes = malloc(len + 1);
+    assert_non_null(bytes);
+    assert_int_equal(fread(bytes, 1, len, file), len);
+    fclose(file);
+    err = lethe_content_get(fixture->contents, &absent->content, len, &content);
     if (!err) {
-        err = lethe_content_fill(content, 0, fixture->bytes, fixture->len);
+        err = lethe_content_fill(content, 0, bytes, len);
         lethe_content_put(content);
     }
+    free(bytes);
     return err;
+}
+
+/* As the sealer would: the bytes of a frozen content into the vault. */
+static inline void fixture_upload(struct fixture *fixture, struct lethe_content *content)
+{
+    size_t len = (size_t)lethe_content_size(content), done = 0;
+    uint8_t *bytes = malloc(len + 1);
+    FILE *file = fixture_vault(fixture, lethe_content_id(content), "wb");
+
+    assert_non_null(bytes);
+    assert_non_null(file);
+    while (done < len) {
+        struct lethe_absent absent;
+        size_t got;
+        enum lethe_err err = lethe_content_read(content, done, bytes + done, len - done, &got, &absent);
+
+        if (err == LETHE_ERR_ABSENT) {
+            err = fixture_hydrate(fixture, &absent);
+            got = 0;
+        }
+        assert_int_equal(err, LETHE_OK);
+        done += got;
+    }
+    assert_int_equal(fwrite(bytes, 1, len, file), len);
+    assert_int_equal(fclose(file), 0);
+    free(bytes);
 }
 
 static inline enum lethe_err fixture_prepare(void *context)
@@ -132,36 +178,41 @@ static inline size_t fixture_cut(struct fixture *fixture, bool force)
     return cut.deferred;
 }
 
-/* As if every frozen content had been sealed and uploaded. */
+/* Every frozen content into the vault. The table local may lag behind what the store knows. */
 static inline void fixture_publish(struct fixture *fixture)
 {
-    struct lethe_id ids[32];
-    int count;
+    struct lethe_id id = {0};
+    bool row = true;
 
-    do {
+    while (row) {
+        struct lethe_content *content;
         sqlite3_stmt *statement;
-        bool row = true;
 
-        count = 0;
-        lethe_gate_enter(fixture->committer);
         lethe_db_lock(fixture->db);
-        assert_int_equal(
-            lethe_db_statement(fixture->db, "SELECT content FROM local WHERE state = 1 LIMIT 32", &statement),
-            LETHE_OK);
-        while (count < 32 && lethe_db_step(fixture->db, statement, &row) == LETHE_OK && row) {
-            memcpy(ids[count++].bytes, sqlite3_column_blob(statement, 0), 16);
+        assert_int_equal(lethe_db_statement(fixture->db,
+                                            "SELECT content FROM local WHERE state = 1 AND content > ?1"
+                                            " ORDER BY content LIMIT 1",
+                                            &statement),
+                         LETHE_OK);
+        sqlite3_bind_blob(statement, 1, id.bytes, sizeof(id.bytes), SQLITE_TRANSIENT);
+        assert_int_equal(lethe_db_step(fixture->db, statement, &row), LETHE_OK);
+        if (row) {
+            memcpy(id.bytes, sqlite3_column_blob(statement, 0), sizeof(id.bytes));
         }
         sqlite3_reset(statement);
         lethe_db_unlock(fixture->db);
-        for (int i = 0; i < count; i++) {
-            struct lethe_content *content;
-
-            assert_int_equal(lethe_content_get(fixture->contents, &ids[i], 0, &content), LETHE_OK);
-            assert_int_equal(lethe_content_vaulted(content), LETHE_OK);
-            lethe_content_put(content);
+        if (!row) {
+            break;
         }
-        lethe_gate_leave(fixture->committer, count > 0);
-    } while (count > 0);
+        assert_int_equal(lethe_content_get(fixture->contents, &id, 0, &content), LETHE_OK);
+        if (lethe_content_state(content) == LETHE_CONTENT_FROZEN) {
+            fixture_upload(fixture, content);
+            lethe_gate_enter(fixture->committer);
+            assert_int_equal(lethe_content_vaulted(content), LETHE_OK);
+            lethe_gate_leave(fixture->committer, true);
+        }
+        lethe_content_put(content);
+    }
 }
 
 static inline int64_t fixture_number(struct fixture *fixture, const char *sql)
