@@ -1,33 +1,36 @@
 /* SPDX-License-Identifier: MIT */
+/* clang-format off */
 /*
  * The content store: opening, closing, and the life of contents.
  *
  * Layout of chunk.map (integers little-endian), for the 64 blocks of 16 KiB of chunk idx >= 0:
- *   one byte, 1 or 3: all 64 entries are of this kind; else n entries of 36 bytes, n <= 64, the others are
- * kind 0: kind u8 | arena u8 | length u16 | generation u32 | slot u32 | sequence u64 | tag 16 bytes kind 0:
- * nothing of its own. Below the content's limit the block is the base's (mutable, frozen) or in the vault
+ *   one byte, 1 or 3: all 64 entries are of this kind; else n entries of 36 bytes, n <= 64, the others are kind 0:
+ *     kind u8 | arena u8 | length u16 | generation u32 | slot u32 | sequence u64 | tag 16 bytes
+ *   kind 0: nothing of its own. Below the content's limit the block is the base's (mutable, frozen) or in the vault
  *           (vaulted); from the limit on it is a hole.
  *   kind 1: a hole: reads as zeros. kind 3: absent, in the vault. For these two all other bytes are zero.
- *   kind 2: length sealed bytes (a multiple of 4096) at the start of that slot; what lies behind reads as
- * zeros. generation: which cache file it is (arena 1), 0 for arena 0. chunk.map of idx -1: limit u64 (in
- * blocks) | number of blocks that are no holes u64. Without this row both are the number of blocks of the
- * size for a vaulted content, and 0 for others. local.cached: blocks in the cache arena. local.epoch of a
- * vaulted content: 1 while some of its blocks are still in arena 0. local.used: a clock that ticks with every
- * use. Config: blocks.mounts (how many mounts there were), blocks.salts.N (16 bytes for each of mounts 256 N
- * and on), cache.generation, cache.identity (entry of slot 0 of the cache arena, as above), cache.floor (used
- * values below it are from before the present generation: nothing of those is cached).
+ *   kind 2: length sealed bytes (a multiple of 4096) at the start of that slot; what lies behind reads as zeros.
+ *           generation: which cache file it is (arena 1), 0 for arena 0.
+ * chunk.map of idx -1: limit u64 (in blocks) | number of blocks that are no holes u64. Without this row both are the
+ *   number of blocks of the size for a vaulted content, and 0 for others.
+ * slots.refs: 1 or 2, the bytes of each count | counts of the slots of the group, zeros at the end left out.
+ * local.cached: blocks in the cache arena. local.used: a clock that ticks with every use.
+ * local.epoch of a vaulted content: 1 while some of its blocks are still in arena 0, else 0.
+ * Config: blocks.mounts (how many mounts there were), blocks.salts.N (16 bytes for each of mounts 256 N and on),
+ *   cache.generation, cache.identity (sequence and tag of slot 0 of the cache arena), cache.floor (used values below
+ *   it are from before the present generation: nothing of those is cached).
  *
  * Invariants
- *   1. Bytes of the last block behind the size are zeros; blocks behind it have no entry; limit is not above
- * it.
+ *   1. Bytes of the last block behind the size are zeros; blocks behind it have no entry; limit is not above it.
  *   2. A slot that a committed map names is not written before the commit that drops it (arena 0).
  *   3. Slots that the transaction names are durable before COMMIT (arena 0).
  *   4. Mutable and frozen contents name slots of arena 0 alone. Slots of arena 1 are never shared.
  *   5. A base is vaulted, so it has no base itself: content locks are taken child first, then base.
  *   6. Whoever changes maps holds the maps lock shared; prepare holds it alone: what it writes is one moment.
- *   7. Rows are written under the gate only: fill, eviction and flush work without it and change memory
- * alone. Locks, in order: gate, maps, content, store, database.
+ *   7. Rows are written under the gate only: fill, eviction and flush work without it and change memory alone.
+ * Locks, in order: gate, maps, content, store, database. Nobody calls in here with the database lock held.
  */
+/* clang-format on */
 #include "fs/device/content_private.h"
 
 #include <stdio.h>

@@ -101,6 +101,8 @@ enum lethe_err lethe_content_vaulted(struct lethe_content *content)
         pthread_mutex_lock(&store->lock);
         lethe_content_list_moving(content);
         pthread_mutex_unlock(&store->lock);
+        /* Now, so that a base that nobody needs any more may be dropped at once. */
+        err = lethe_content_row_store(content);
     }
     pthread_rwlock_unlock(&content->lock);
     pthread_rwlock_unlock(&store->maps);

@@ -91,8 +91,9 @@ enum lethe_err lethe_content_clone(struct lethe_content *from, struct lethe_cont
         return err;
     }
     pthread_rwlock_rdlock(&store->maps);
-    pthread_rwlock_wrlock(&from->lock);
+    /* The newer one first, as with a content and its base. */
     pthread_rwlock_wrlock(&to->lock);
+    pthread_rwlock_wrlock(&from->lock);
     atomic_store(&to->size, atomic_load(&from->size));
     if (from->state == LETHE_CONTENT_VAULTED) {
         /* Its blocks may go at any time; the vault has them, so it is enough to name it. */
@@ -110,8 +111,8 @@ enum lethe_err lethe_content_clone(struct lethe_content *from, struct lethe_cont
     if (err && lethe_content_discard(to) != LETHE_OK) {
         to->gone = true; /* its blocks are lost to use until the store is opened anew */
     }
-    pthread_rwlock_unlock(&to->lock);
     pthread_rwlock_unlock(&from->lock);
+    pthread_rwlock_unlock(&to->lock);
     pthread_rwlock_unlock(&store->maps);
     lethe_content_mark(to);
     if (err) {
