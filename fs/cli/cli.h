@@ -102,6 +102,50 @@ enum lethe_err lethe_cli_duration(const char *text, int64_t *seconds) LETHE_MUST
 /* 512, 64K, 10M, 2G, 1T. */
 enum lethe_err lethe_cli_size(const char *text, uint64_t *out) LETHE_MUST_CHECK;
 
+/* --- what several commands do with a vault or a mount (fs/cli/access.c) --- */
+
+/* The options that open a vault; cache_dir only where a command takes it. */
+struct lethe_cli_access {
+    const char *passfile, *extpass, *state_dir;
+};
+#define LETHE_CLI_PASS_OPTIONS(access) \
+    {"passfile", LETHE_OPTION_TEXT, &(access).passfile, 0, 0, "FILE passphrase from its first bytes"}, \
+        {"extpass", LETHE_OPTION_TEXT, &(access).extpass, 0, 0, "COMMAND passphrase from its output"}
+#define LETHE_CLI_STATE_OPTION(access) \
+    {"state-dir", LETHE_OPTION_TEXT, &(access).state_dir, 0, 0, "DIR instead of the state folder"}
+#define LETHE_CLI_OPTIONS_END {NULL, LETHE_OPTION_FLAG, NULL, 0, 0, NULL}
+
+struct lethe_session;
+struct json_t;
+
+/* Moments for lethe_cli_session. PUBLISHED replays the newest epoch beside a mount and takes no lock. */
+enum lethe_cli_moment { LETHE_CLI_PUBLISHED, LETHE_CLI_PRESENT };
+
+/* Asks for the passphrase and opens a session (for publishing when PRESENT). Errors have been said. */
+enum lethe_err lethe_cli_session(const char *location, const struct lethe_cli_access *access,
+                                 enum lethe_cli_moment moment, struct lethe_session **out) LETHE_MUST_CHECK;
+/* The state folder of the vault at location; freed by the caller. Needs no passphrase. Errors have been said. */
+enum lethe_err lethe_cli_state_dir(const char *location, const char *state_root, char **out) LETHE_MUST_CHECK;
+
+/*
+ * Asks the daemon of the mount that path lies in (lethe_control_call), and says errors. Returns an exit code: 0 with
+ * *answer owned by the caller. A path in no mount gives LETHE_EXIT_USAGE.
+ */
+int lethe_cli_ask(const char *path, const char *request, struct json_t **answer, struct lethe_buf *extra);
+/*
+ * Flushes the kernel's pages of the file system that path lies in, then has the daemon bring all of it to the vault.
+ * Draws progress. An exit code; errors have been said. patience: seconds that a vault which does not answer is waited
+ * for, 0 for ever.
+ */
+int lethe_cli_sync(const char *path, int64_t patience);
+/* syncfs on the file system of path: LETHE_OK also when the caller may not open it. */
+enum lethe_err lethe_cli_flush(const char *path) LETHE_MUST_CHECK;
+
+/* Prints object as one JSON document on standard output and frees it. Returns code, or failed. */
+int lethe_cli_print_json(struct json_t *object, int code);
+/* "12 bytes", "3.4 MiB". */
+const char *lethe_cli_bytes(uint64_t bytes, char out[32]);
+
 /* The commands. */
 int lethe_cmd_init(int argc, char **argv);
 int lethe_cmd_mount(int argc, char **argv);

@@ -122,7 +122,15 @@ static enum lethe_err virtual_xattr(void *context, uint64_t ino, const char *nam
     double psnr;
     enum lethe_err err;
 
+    if (strcmp(name, "pid") == 0) { /* umount waits for this process to end */
+        snprintf(text, sizeof text, "%ld", (long)getpid());
+        lethe_buf_put(out, text, strlen(text));
+        return lethe_buf_status(out);
+    }
     if (strcmp(name, "control") == 0) {
+        if (!daemon->control) { /* a mount of the past: the folder's socket would be another mount's */
+            return LETHE_ERR_NOT_FOUND;
+        }
         lethe_buf_put(out, daemon->session->state_dir, strlen(daemon->session->state_dir));
         return lethe_buf_status(out);
     }

@@ -168,7 +168,8 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
         err = err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_UNREACHABLE : err;
         goto out;
     }
-    err = lethe_session_vault_file(store, options->location, &file, hash, NULL);
+    session->location = strstr(options->location, "://") ? strdup(options->location) : realpath(options->location, NULL);
+    err = session->location ? lethe_session_vault_file(store, options->location, &file, hash, NULL) : LETHE_ERR_NOMEM;
     if (err) {
         goto out;
     }
@@ -509,6 +510,7 @@ enum lethe_err lethe_session_close(struct lethe_session *session)
     if (session->lock_fd >= 0) {
         close(session->lock_fd);
     }
+    free(session->location);
     free(session->state_dir);
     free(session->cache_dir);
     free(session);

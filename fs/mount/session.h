@@ -31,6 +31,7 @@ struct lethe_session_options {
 };
 
 struct lethe_session {
+    char *location;  /* of the vault, absolute */
     char *state_dir; /* of this vault on this device */
     char *cache_dir;
     char *scratch_dir; /* of a session in the past, removed at the end; else NULL */

@@ -110,6 +110,7 @@ json_t *lethe_status_session(struct lethe_session *session)
     put(object, "fidelity", json_string(fidelity_names[settings->fidelity]));
     put(object, "strength", json_integer((json_int_t)settings->strength));
     put(object, "pairs_in_vault", json_boolean(settings->pairs_in_vault));
+    put(object, "location", json_string(session->location));
     put(object, "state_dir", json_string(session->state_dir));
     if (session->publisher) {
         put_publisher(session, object);

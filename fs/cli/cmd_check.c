@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/cli/cli.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/mount/session.h"
+#include "fs/vault/check.h"
+#include "fs/vault/gc.h"
+
+#define FOR_EVER ((int64_t)200 * 365 * 86400)
+#define DEPTH_MAX 4096
+
+struct checking {
+    json_t *faults; /* strings as the check gave them */
+    struct lethe_progress progress;
+};
+
+/* The database is locked by the check meanwhile: paths are looked up afterwards. */
+static void on_fault(void *context, const char *line)
+{
+    struct checking *checking = context;
+
+    (void)json_array_append_new(checking->faults, json_string(line));
+}
+
+static void on_progress(void *context, uint64_t done, uint64_t total)
+{
+    struct checking *checking = context;
+
+    lethe_progress_update(&checking->progress, done, total);
+}
+
+/* Appends the path of an inode, by the first name that leads to it; false when none does. */
+static bool find_path(struct lethe_db *db, int64_t ino, unsigned depth, struct lethe_buf *out)
+{
+    struct lethe_buf name = {0};
+    sqlite3_stmt *statement;
+    int64_t parent = 0;
+    bool row = false;
+
+    if (ino == 1 || depth == DEPTH_MAX) {
+        return ino == 1;
+    }
+    lethe_db_lock(db);
+    if (!lethe_db_statement(db, "SELECT parent, name FROM dentry WHERE ino = ? LIMIT 1", &statement)) {
+        sqlite3_bind_int64(statement, 1, ino);
+        if (!lethe_db_step(db, statement, &row) && row) {
+            parent = sqlite3_column_int64(statement, 0);
+            lethe_buf_put(&name, sqlite3_column_blob(statement, 1),
+                          (size_t)sqlite3_column_bytes(statement, 1));
+            sqlite3_reset(statement);
+        }
+    }
+    lethe_db_unlock(db);
+    row = row && find_path(db, parent, depth + 1, out);
+    if (row) {
+        lethe_buf_put_u8(out, '/');
+        lethe_buf_put(out, name.data, name.len);
+    }
+    lethe_buf_release(&name);
+    return row;
+}
+
+/* Faults that name an inode get its path as well, when it has one and that is text. */
+static json_t *name_faults(struct lethe_db *db, const json_t *lines)
+{
+    json_t *faults = json_array();
+    const json_t *line;
+    size_t i;
+
+    json_array_foreach(lines, i, line)
+    {
+        json_t *fault = json_pack("{s:s}", "fault", json_string_value(line));
+        struct lethe_buf path = {0};
+        long long ino;
+
+        if (sscanf(json_string_value(line), "inode %lld", &ino) == 1) {
+            (void)json_object_set_new(fault, "inode", json_integer(ino));
+            if (find_path(db, ino, 0, &path)) {
+                json_t *text = json_stringn((const char *)path.data, path.len);
+
+                if (text) {
+                    (void)json_object_set_new(fault, "path", text);
+                }
+            }
+        }
+        (void)json_array_append_new(faults, fault);
+        lethe_buf_release(&path);
+    }
+    return faults;
+}
+
+/*
+ * What can be repaired without guessing: objects that nothing names. A damaged object has no second copy in
+ * the vault; the remedy is a copy of the vault, or the file itself, stored again.
+ */
+static enum lethe_err remove_strays(const char *location, const struct lethe_cli_access *access,
+                                    struct lethe_gc_result *result)
+{
+    struct lethe_session *session = NULL;
+    enum lethe_err err = lethe_cli_session(location, access, LETHE_CLI_PRESENT, &session), closing;
+
+    if (err) {
+        return err;
+    }
+    struct lethe_gc_options options = {.vault = session->vault,
+                                       .db = session->db,
+                                       .committer = session->committer,
+                                       .keep_seconds = FOR_EVER};
+
+    err = lethe_gc_run(&options, result);
+    closing = lethe_session_close(session);
+    err = err ? err : closing;
+    if (err) {
+        (void)lethe_cli_fail(err, "%s: strays could not be removed: %s", location, lethe_err_str(err));
+    }
+    return err;
+}
+
+static void print_faults(const json_t *faults)
+{
+    const json_t *fault;
+    size_t i;
+
+    json_array_foreach(faults, i, fault)
+    {
+        const char *path = json_string_value(json_object_get(fault, "path"));
+
+        printf("fault: %s%s%s\n", json_string_value(json_object_get(fault, "fault")), path ? ": " : "",
+               path ? path : "");
+    }
+}
+
+int lethe_cmd_check(int argc, char **argv)
+{
+    struct lethe_cli_access access = {0};
+    const char *args[1];
+    bool deep = false, repair = false, json = false;
+    const struct lethe_option options[] = {
+        {"deep", LETHE_OPTION_FLAG, &deep, 0, 0, "decode and authenticate every byte"},
+        {"repair", LETHE_OPTION_FLAG, &repair, 0, 0, "also remove what cut-off uploads left behind"},
+        {"json", LETHE_OPTION_FLAG, &json, 0, 0, "print one JSON object"},
+        LETHE_CLI_PASS_OPTIONS(access),
+        LETHE_CLI_STATE_OPTION(access),
+        LETHE_CLI_OPTIONS_END,
+    };
+    const struct lethe_command command = {.name = "check",
+                                          .usage = "VAULT [OPTION]...",
+                                          .about = "Verifies a vault as a new device would see it.",
+                                          .min_args = 1,
+                                          .max_args = 1,
+                                          .options = options};
+    struct checking checking = {0};
+    struct lethe_check_result result = {0};
+    struct lethe_gc_result strays = {0};
+    struct lethe_session *session = NULL;
+    json_t *faults = NULL;
+    char text[32];
+    size_t count;
+    enum lethe_err err, repairing = LETHE_OK;
+    int code = lethe_cli_parse(&command, argc, argv, args, &count);
+
+    if (code >= 0) {
+        return code;
+    }
+    err = lethe_cli_session(args[0], &access, LETHE_CLI_PUBLISHED, &session);
+    if (err) {
+        return lethe_exit_code(err);
+    }
+    struct lethe_check_options check = {.vault = session->vault,
+                                        .db = session->db,
+                                        .pool = session->pool,
+                                        .deep = deep,
+                                        .fault = on_fault,
+                                        .progress = on_progress,
+                                        .context = &checking};
+
+    checking.faults = json_array();
+    lethe_progress_start(&checking.progress, "checking");
+    err = lethe_check_run(&check, &result);
+    lethe_progress_end(&checking.progress);
+    faults = name_faults(session->db, checking.faults);
+    json_decref(checking.faults);
+    if (lethe_session_close(session) && !err) {
+        err = LETHE_ERR_IO;
+    }
+    if (err && err != LETHE_ERR_INTEGRITY) {
+        json_decref(faults);
+        return lethe_cli_fail(err, "%s could not be checked: %s", args[0], lethe_err_str(err));
+    }
+    if (repair) {
+        repairing = remove_strays(args[0], &access, &strays);
+    }
+    code = lethe_exit_code(err ? err : repairing);
+    if (json) {
+        json_t *object =
+            json_pack("{s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "ok", err == LETHE_OK, "deep", deep,
+                      "files", (json_int_t)result.files, "objects", (json_int_t)result.objects, "bytes",
+                      (json_int_t)result.bytes, "damaged", (json_int_t)result.damaged, "tree_faults",
+                      (json_int_t)result.tree_faults, "faults", faults);
+
+        if (repair && object) {
+            (void)json_object_set_new(object, "strays_removed", json_integer((json_int_t)strays.objects));
+            (void)json_object_set_new(object, "not_repaired",
+                                      json_integer((json_int_t)(result.damaged + result.tree_faults)));
+        }
+        return lethe_cli_print_json(object, code);
+    }
+    print_faults(faults);
+    json_decref(faults);
+    printf("%" PRIu64 " files, %" PRIu64 " objects, %s: ", result.files, result.objects,
+           lethe_cli_bytes(result.bytes, text));
+    if (err) {
+        printf("%" PRIu64 " damaged, %" PRIu64 " faults in the tree\n", result.damaged, result.tree_faults);
+    } else {
+        printf("all is well%s\n", deep ? "" : " (names and sizes; --deep reads every byte)");
+    }
+    if (repair && !repairing) {
+        printf("%" PRIu64 " strays removed, %s\n", strays.objects, lethe_cli_bytes(strays.bytes, text));
+    }
+    if (err && repair) {
+        printf("not repaired: what is damaged in the vault has no second copy there; restore those objects "
+               "from a copy"
+               " of the vault, or store the files again\n");
+    }
+    fflush(stdout);
+    if (err) {
+        return lethe_cli_fail(LETHE_ERR_INTEGRITY, "%s is damaged: what is not listed is intact%s", args[0],
+                              deep ? "" : " as far as names and sizes tell; see --deep");
+    }
+    return code;
+}
