@@ -1,0 +1,130 @@
+# What goes wrong outside gives one clear line and the right exit code; only what is damaged fails; nothing is lost.
+. "$(dirname "$0")/lib.sh"
+
+expect 2 "$LETHEFS"
+expect 2 "$LETHEFS" nonsense
+expect 2 "$LETHEFS" mount
+expect 2 "$LETHEFS" init "$VAULT" --strength 9 --passfile "$PASS" --recovery-file "$WORK/r"
+expect 2 "$LETHEFS" init "$VAULT" --passfile "$PASS" # the phrase has nowhere to go
+expect 5 "$LETHEFS" mount "$WORK/no-such-vault" "$MNT" --passfile "$PASS"
+[ ! -e "$VAULT" ] || [ -z "$(ls -A "$VAULT")" ] || fail "a refused init left something"
+make_vault
+expect 1 "$LETHEFS" init "$VAULT" --passfile "$PASS" --recovery-file "$WORK/r2"
+expect 1 "$LETHEFS" mount "$VAULT" "$WORK/no-folder" --passfile "$PASS"
+expect 1 "$LETHEFS" umount "$MNT"
+
+# keys
+echo wrong >"$WORK/wrong"
+expect 3 "$LETHEFS" mount "$VAULT" "$MNT" --passfile "$WORK/wrong"
+expect 2 "$LETHEFS" mount "$VAULT" "$MNT" --passfile "$WORK/absent"
+mv "$XDG_STATE_HOME" "$WORK/state-away"
+expect 3 "$LETHEFS" mount "$VAULT" "$MNT" --passfile "$PASS"
+grep -q recover "$WORK/err" || fail "no remedy is named"
+printf 'AAAA-BBBB\n' >"$WORK/typo"
+expect 3 "$LETHEFS" recover "$VAULT" --recovery-file "$WORK/typo" --passfile "$PASS"
+rm -rf "$XDG_STATE_HOME"
+mv "$WORK/state-away" "$XDG_STATE_HOME"
+
+# a second mount of the same state
+mount_vault
+mkdir "$WORK/mnt2"
+expect 6 "$LETHEFS" mount "$VAULT" "$WORK/mnt2" --passfile "$PASS"
+mkdir "$MNT/many"
+for i in $(seq 1 6); do head -c 700000 /dev/urandom >"$MNT/many/$i"; done
+"$BUILD/lethe-samples" "$MNT/many" 3
+cp -a "$MNT/many" "$WORK/reference"
+"$LETHEFS" sync "$MNT"
+
+object_of() {
+    "$LETHEFS" inspect "$1" --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["objects"][0]["object"])'
+}
+A=$(object_of "$MNT/many/1") B=$(object_of "$MNT/many/2") C=$(object_of "$MNT/many/3") D=$(object_of "$MNT/many/4")
+P=$(object_of "$MNT/many/landscape-1.png")
+umount_vault
+rm -rf "$XDG_CACHE_HOME"
+
+# a flipped, a truncated, a swapped, a missing object, a forged artifact
+cp -a "$VAULT" "$WORK/vault-good"
+flip() {
+    python3 - "$1" "$2" <<'X'
+import sys
+with open(sys.argv[1], "r+b") as f:
+    f.seek(int(sys.argv[2])); b = f.read(1); f.seek(int(sys.argv[2])); f.write(bytes([b[0] ^ 1]))
+X
+}
+flip "$VAULT/$A" 5000
+truncate -s -1 "$VAULT/$B"
+cp "$VAULT/$D" "$WORK/swap" && cp "$VAULT/$C" "$VAULT/$D" && cp "$WORK/swap" "$VAULT/$C"
+flip "$VAULT/$P" 300
+mount_vault
+for broken in 1 2 3 4 landscape-1.png; do
+    if cat "$MNT/many/$broken" >"$WORK/bytes" 2>"$WORK/err"; then fail "$broken was read from a damaged object"; fi
+    grep -q "Input/output error" "$WORK/err" || fail "$broken: $(cat "$WORK/err")"
+    [ ! -s "$WORK/bytes" ] || fail "bytes of a damaged object were released"
+done
+for fine in 5 6 landscape-2.png landscape-3.jpg sprite-1.png; do
+    cmp "$MNT/many/$fine" "$WORK/reference/$fine"
+done
+umount_vault
+expect 4 "$LETHEFS" check "$VAULT" --deep --passfile "$PASS"
+rm "$VAULT/$A"
+expect 4 "$LETHEFS" check "$VAULT" --passfile "$PASS"
+rm -rf "$VAULT" && cp -a "$WORK/vault-good" "$VAULT"
+mount_vault
+diff -r "$MNT/many" "$WORK/reference"
+
+# an older vault than this device has seen, vault.json and head tampered with
+echo more >"$MNT/more"
+"$LETHEFS" sync "$MNT"
+umount_vault
+mv "$VAULT" "$WORK/vault-new" && cp -a "$WORK/vault-good" "$VAULT"
+expect 4 "$LETHEFS" mount "$VAULT" "$MNT" --passfile "$PASS"
+grep -q "rolled back" "$WORK/err" || fail "a rollback is not called one: $(cat "$WORK/err")"
+rm -rf "$VAULT" && cp -a "$WORK/vault-new" "$VAULT"
+for at in 40 60 100; do
+    flip "$(newest head)" $at
+    expect 4 "$LETHEFS" mount "$VAULT" "$MNT" --passfile "$PASS"
+    rm -rf "$VAULT" && cp -a "$WORK/vault-new" "$VAULT"
+done
+rm "$VAULT"/head*
+expect 4 "$LETHEFS" mount "$VAULT" "$MNT" --passfile "$PASS"
+rm -rf "$VAULT" && cp -a "$WORK/vault-new" "$VAULT"
+
+# a head moved by another device: refused, said, nothing lost
+XDG_STATE_HOME=$WORK/other-state XDG_CACHE_HOME=$WORK/other-cache "$LETHEFS" recover "$VAULT" \
+    --recovery-file "$WORK/recovery" --passfile "$PASS"
+mount_vault
+echo "written here" >"$MNT/here"
+XDG_STATE_HOME=$WORK/other-state XDG_CACHE_HOME=$WORK/other-cache "$LETHEFS" mount "$VAULT" "$WORK/mnt2" --passfile "$PASS"
+echo "written there" >"$WORK/mnt2/there"
+"$LETHEFS" sync "$WORK/mnt2"
+"$LETHEFS" umount "$WORK/mnt2"
+expect 6 "$LETHEFS" sync "$MNT"
+[ "$(cat "$MNT/here")" = "written here" ] || fail "a file was lost"
+umount_vault
+expect 6 "$LETHEFS" mount "$VAULT" "$MNT" --passfile "$PASS"
+"$LETHEFS" recover "$VAULT" --recovery-file "$WORK/recovery" --passfile "$PASS"
+mount_vault
+[ "$(cat "$MNT/there")" = "written there" ] || fail "the other device's file is missing"
+
+# a full disk under the vault: writes go on, sync says why, room made later is used
+if [ "$(id -u)" = 0 ] && mkdir "$WORK/small" && mount -t tmpfs -o size=3m none "$WORK/small"; then
+    umount_vault
+    rm -rf "$WORK/small.vault"
+    VAULT=$WORK/small/vault
+    rm -f "$WORK/recovery"
+    make_vault
+    mount_vault
+    head -c 6000000 /dev/urandom >"$MNT/too-much"
+    cp "$MNT/too-much" "$WORK/too-much"
+    expect 1 timeout 60 "$LETHEFS" sync "$MNT"
+    cmp "$MNT/too-much" "$WORK/too-much"
+    mount -o remount,size=64m "$WORK/small"
+    "$LETHEFS" sync "$MNT"
+    umount_vault
+    rm -rf "$XDG_CACHE_HOME"
+    mount_vault
+    cmp "$MNT/too-much" "$WORK/too-much"
+    umount_vault
+    umount "$WORK/small"
+fi

@@ -1,0 +1,120 @@
+# What the end-to-end tests share. Sourced with the build folder in $1; each test works in a folder of its own, $WORK,
+# with its own state and cache, and leaves nothing mounted. SEED (printed) makes a run repeatable.
+set -euo pipefail
+
+BUILD=$1
+LETHEFS=$BUILD/lethefs
+SHARED=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/../shared/photos
+SEED=${SEED:-$RANDOM}
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/lethefs-e2e.XXXXXX")
+export XDG_STATE_HOME=$WORK/state XDG_CACHE_HOME=$WORK/cache
+VAULT=$WORK/vault
+MNT=$WORK/mnt
+PASS=$WORK/pass
+mkdir "$MNT"
+echo "correct horse" >"$PASS"
+echo "seed $SEED"
+
+skip() {
+    echo "skipped: $*"
+    exit 77
+}
+
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+mounted() {
+    grep -q " $1 fuse.lethefs " /proc/self/mountinfo || grep -q " $1 .*fuse.lethefs" /proc/self/mountinfo
+}
+
+# The daemon of this test's vault, by its control answer.
+daemon_pid() {
+    "$LETHEFS" status "$MNT" --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])'
+}
+
+finish() {
+    local code=$?
+    cd /
+    for at in "$MNT" "$WORK"/mnt*; do
+        mounted "$at" && { "$LETHEFS" umount "$at" || umount -l "$at"; }
+    done 2>/dev/null
+    if [ $code = 0 ] || [ $code = 77 ]; then
+        rm -rf "$WORK"
+    else
+        echo "left for a look: $WORK" >&2
+    fi
+    exit $code
+}
+trap finish EXIT
+
+[ -w /dev/fuse ] || skip "no /dev/fuse"
+
+make_vault() {
+    "$LETHEFS" init "$VAULT" --passfile "$PASS" --recovery-file "$WORK/recovery" --kdf-mem 16 "$@"
+}
+
+mount_vault() {
+    "$LETHEFS" mount "$VAULT" "$MNT" --passfile "$PASS" "$@"
+}
+
+umount_vault() {
+    "$LETHEFS" umount "$MNT" "$@"
+}
+
+# expect CODE COMMAND...: runs it, wants that exit code and exactly one line on standard error.
+expect() {
+    local want=$1 code=0
+    shift
+    "$@" >"$WORK/out" 2>"$WORK/err" </dev/null || code=$?
+    [ "$code" = "$want" ] || fail "'$*' exited $code, not $want: $(cat "$WORK/err")"
+    if [ "$want" != 0 ]; then
+        [ "$(wc -l <"$WORK/err")" -ge 1 ] || fail "'$*' gave no error line"
+    fi
+}
+
+# The newest version of a replaceable object (head, vault.json) in the directory backend.
+newest() {
+    find "$VAULT" -maxdepth 1 -name "$1.*" | sort | tail -1
+}
+
+# rsync finds nothing to do, by content and all attributes.
+same_trees() {
+    local out
+    out=$(rsync -aHAXn --checksum --delete --itemize-changes "$1/" "$2/")
+    [ -z "$out" ] || fail "the trees differ: $out"
+}
+
+# Files that are hard on a file system.
+make_odd_tree() {
+    local at=$1 long
+    mkdir -p "$at/sub/deeper" "$at/empty folder"
+    : >"$at/empty"
+    printf x >"$at/one byte"
+    for size in 4194303 4194304 4194305; do
+        head -c $size /dev/urandom >"$at/random-$size"
+    done
+    head -c 300000 /dev/zero >"$at/zeros"
+    seq 1 60000 >"$at/text"
+    long=$(printf 'n%.0s' $(seq 255))
+    echo long >"$at/$long"
+    echo utf >"$at/żółć-写真-📷.txt"
+    echo newline >"$at/a
+b"
+    truncate -s 1G "$at/sparse"
+    printf 'in the middle' | dd of="$at/sparse" bs=1 seek=600000000 conv=notrunc status=none
+    ln -s ../elsewhere "$at/sub/symlink"
+    ln -s "$(printf 't%.0s' $(seq 2000))" "$at/long symlink"
+    echo linked >"$at/hard-1"
+    ln "$at/hard-1" "$at/sub/hard-2"
+    mkfifo "$at/fifo"
+    echo attributes >"$at/xattr"
+    setfattr -n user.colour -v 'blue and green' "$at/xattr"
+    setfattr -n user.binary -v 0x000102ff "$at/xattr"
+    touch -d '1961-04-12 06:07:00.123456789 UTC' "$at/text"
+    touch -d '2061-07-28 12:00:00.987654321 UTC' "$at/zeros"
+    chmod 000 "$at/one byte"
+    chmod 2751 "$at/sub/deeper"
+    echo deep >"$at/sub/deeper/file"
+}
