@@ -205,6 +205,8 @@ static bool code_cell(const struct coder *coder, struct models *m, struct band *
     const int16_t *left = band->values + (cell - 1) * LETHE_LATENTS;
     const int16_t *left2 = band->values + (cell - 2) * LETHE_LATENTS;
     const int16_t *top = band->values + (cell - band->row) * LETHE_LATENTS;
+    const int16_t *top_left = top - LETHE_LATENTS;
+    const int16_t *top_right = top + LETHE_LATENTS;
     const int16_t *top2 = band->values + (cell - 2 * band->row) * LETHE_LATENTS;
     int16_t *values = band->values + cell * LETHE_LATENTS;
     unsigned groups = 0;
@@ -229,7 +231,7 @@ static bool code_cell(const struct coder *coder, struct models *m, struct band *
     band->groups[cell] = (uint8_t)groups;
     for (size_t k = 0; k < groups * 8; k++) {
         unsigned l = magnitude(left[k]), t = magnitude(top[k]);
-        unsigned tl = magnitude(top[k - LETHE_LATENTS]), tr = magnitude(top[k + LETHE_LATENTS]);
+        unsigned tl = magnitude(top_left[k]), tr = magnitude(top_right[k]);
         unsigned near = 2 * l + 2 * t + tl + tr;
         unsigned wide = near + magnitude(left2[k]) + magnitude(top2[k]) + least(one, 2);
         unsigned inside = 2 * one + 2 * two + three;
