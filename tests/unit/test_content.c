@@ -473,6 +473,9 @@ static void step(struct env *env)
         a = pick(1);
         if (a >= 0) {
             do_resize(env, a);
+            if (below(2)) {
+                do_resize(env, a); /* what grows again is zeros */
+            }
         }
         break;
     case 7:
@@ -499,7 +502,7 @@ static void step(struct env *env)
         break;
     case 12:
         a = pick(1);
-        if (a >= 0) {
+        if (a >= 0 && below(4) == 0) {
             assert_int_equal(lethe_content_freeze(handles[a], 3), LETHE_OK);
             now.twins[a].state = LETHE_CONTENT_FROZEN;
         }
@@ -519,7 +522,7 @@ static void step(struct env *env)
         break;
     case 15:
         a = pick(7);
-        if (a >= 0 && below(3) == 0) {
+        if (a >= 0) {
             do_abandon(a);
         }
         break;
