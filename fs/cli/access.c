@@ -68,22 +68,32 @@ enum lethe_err lethe_cli_state_dir(const char *location, const char *state_root,
     return err;
 }
 
+/* Whether path lies in a mount whose daemon has ended. (Attributes may still be cached: stat does not tell.)
+ */
+static bool is_dead(const char *path)
+{
+    return getxattr(path, "user.lethefs.pid", NULL, 0) < 0 && errno == ENOTCONN;
+}
+
 /* Why the daemon of a mount gave no answer at all. */
 static int no_answer(const char *path, enum lethe_err err)
 {
     struct stat stat_buf;
 
+    if (is_dead(path)) {
+        return lethe_cli_fail(
+            LETHE_ERR_IO, "%s: the mount's daemon has ended; run 'lethefs umount' on it, then mount again",
+            path);
+    }
     if (stat(path, &stat_buf)) {
-        if (errno == ENOTCONN) {
-            return lethe_cli_fail(LETHE_ERR_IO,
-                                  "%s: the mount's daemon has ended; run 'lethefs umount' on it, then mount"
-                                  " again",
-                                  path);
-        }
-        return lethe_cli_fail(errno == ENOENT ? LETHE_ERR_ARG : lethe_err_from_errno(errno), "%s: %s", path,
+        return lethe_cli_fail(errno == ENOENT ? LETHE_ERR_ARG : LETHE_ERR_IO, "%s: %s", path,
                               strerror(errno));
     }
     if (err == LETHE_ERR_NOT_FOUND) {
+        if (getxattr(path, "user.lethefs.pid", NULL, 0) >= 0) {
+            return lethe_cli_fail(LETHE_ERR_ARG, "%s lies in a mount of the past: nothing is pending there",
+                                  path);
+        }
         return lethe_cli_fail(LETHE_ERR_ARG, "%s lies in no mount of lethefs: give a path inside one", path);
     }
     if (err == LETHE_ERR_DENIED) {
@@ -173,9 +183,7 @@ int lethe_cli_sync(const char *path, int64_t patience)
     enum lethe_err err = lethe_cli_flush(path);
 
     if (err) {
-        struct stat stat_buf;
-
-        if (stat(path, &stat_buf)) {
+        if (is_dead(path) || access(path, F_OK)) {
             return no_answer(path, err);
         }
         return lethe_cli_fail(err, "%s: what programs wrote last cannot be stored: %s", path,

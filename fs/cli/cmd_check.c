@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,12 +11,14 @@
 #include "fs/mount/session.h"
 #include "fs/vault/check.h"
 #include "fs/vault/gc.h"
+#include "lethe/log.h"
 
 #define FOR_EVER ((int64_t)200 * 365 * 86400)
 #define DEPTH_MAX 4096
 
 struct checking {
-    json_t *faults; /* strings as the check gave them */
+    pthread_mutex_t lock;
+    json_t *faults; /* strings as the check gave them; guarded by lock */
     struct lethe_progress progress;
 };
 
@@ -24,7 +27,17 @@ static void on_fault(void *context, const char *line)
 {
     struct checking *checking = context;
 
+    pthread_mutex_lock(&checking->lock);
     (void)json_array_append_new(checking->faults, json_string(line));
+    pthread_mutex_unlock(&checking->lock);
+}
+
+/* What is logged meanwhile names the objects that are damaged: it belongs to the faults. */
+static void on_log(void *context, enum lethe_log_level level, const char *text)
+{
+    if (level <= LETHE_LOG_WARN) {
+        on_fault(context, text);
+    }
 }
 
 static void on_progress(void *context, uint64_t done, uint64_t total)
@@ -154,7 +167,7 @@ int lethe_cmd_check(int argc, char **argv)
                                           .min_args = 1,
                                           .max_args = 1,
                                           .options = options};
-    struct checking checking = {0};
+    struct checking checking = {.lock = PTHREAD_MUTEX_INITIALIZER};
     struct lethe_check_result result = {0};
     struct lethe_gc_result strays = {0};
     struct lethe_session *session = NULL;
@@ -181,7 +194,9 @@ int lethe_cmd_check(int argc, char **argv)
 
     checking.faults = json_array();
     lethe_progress_start(&checking.progress, "checking");
+    lethe_log_set_sink(on_log, &checking);
     err = lethe_check_run(&check, &result);
+    lethe_log_set_sink(NULL, NULL);
     lethe_progress_end(&checking.progress);
     faults = name_faults(session->db, checking.faults);
     json_decref(checking.faults);

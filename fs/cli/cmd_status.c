@@ -15,6 +15,7 @@
 #include "fs/mount/control.h"
 #include "fs/mount/session.h"
 #include "fs/mount/status.h"
+#include "fs/vault/journal.h"
 #include "lethe/store.h"
 
 static uint64_t number(const json_t *object, const char *key)
@@ -96,12 +97,11 @@ static void print_pending(const json_t *object)
     const char *error = json_string_value(json_object_get(object, "last_error"));
     char text[32];
 
-    if (!pending) {
-        print_line("published", "epoch %" PRIu64, number(object, "epoch"));
-        return;
-    }
     print_line("published", "epoch %" PRIu64 ", %s", number(object, "epoch"),
                when((int64_t)number(object, "epoch_time"), text));
+    if (!pending) {
+        return;
+    }
     print_line("pending", "%" PRIu64 " files, %s%s", number(pending, "files"),
                lethe_cli_bytes(number(pending, "bytes"), text),
                json_is_true(json_object_get(pending, "busy")) ? ", an epoch is under way" : "");
@@ -236,13 +236,20 @@ out:
 static int status_opened(const char *location, const struct lethe_cli_access *access, json_t **out)
 {
     struct lethe_session *session = NULL;
-    enum lethe_err err = lethe_cli_session(location, access, LETHE_CLI_PUBLISHED, &session);
+    struct lethe_head head;
+    enum lethe_err closing, err = lethe_cli_session(location, access, LETHE_CLI_PUBLISHED, &session);
 
+    if (err) {
+        return lethe_exit_code(err);
+    }
+    err = lethe_head_get(session->vault, &head, NULL);
     if (!err) {
         *out = lethe_status_session(session);
-        err = lethe_session_close(session);
+        (void)json_object_set_new(*out, "epoch", json_integer((json_int_t)head.epoch));
+        (void)json_object_set_new(*out, "epoch_time", json_integer(head.time));
     }
-    return lethe_exit_code(err);
+    closing = lethe_session_close(session);
+    return lethe_exit_code(err ? err : closing);
 }
 
 int lethe_cmd_status(int argc, char **argv)

@@ -236,10 +236,10 @@ int lethe_cmd_umount(int argc, char **argv)
     }
     code = lethe_exit_code(err);
     if (!err && dead) {
-        (void)lethe_cli_fail(LETHE_OK,
-                             "%s: the daemon had ended before; what it had made durable is there at the next"
-                             " mount",
-                             args[0]);
+        /* Unmounted as asked; but what --wait promises did not happen. */
+        code = lethe_cli_fail(
+            wait ? LETHE_ERR_IO : LETHE_OK,
+            "%s: the daemon had ended before; what it had made durable is there at the next mount", args[0]);
     }
     if (!err && daemon >= 0) {
         wait_for(daemon);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/vault/journal.h"
 #include "lethe/codec.h"
 #include "lethe/log.h"
 
@@ -215,6 +216,49 @@ static enum lethe_err check_contents(struct check *check)
     return err;
 }
 
+/* The vault's copies of the pairs that photos or the head name: a device may long have them and never look. */
+static enum lethe_err check_pairs(struct check *check)
+{
+    struct lethe_vault *vault = check->options->vault;
+    struct lethe_head head;
+    struct lethe_id id = {{0}};
+    bool found = true;
+    enum lethe_err err = lethe_head_get(vault, &head, NULL);
+
+    if (!lethe_vault_settings(vault)->pairs_in_vault) {
+        return err;
+    }
+    for (bool first = true; !err && found; first = false) {
+        enum lethe_err one;
+        char line[96], hex[33];
+
+        if (first) {
+            one = lethe_vault_pair_verify(vault, &head.pair);
+            lethe_hex(head.pair.bytes, sizeof head.pair.bytes, hex);
+        } else {
+            err = next_id(check->options->db,
+                          "SELECT pair FROM content WHERE pair > ? AND length(pair) = 16 ORDER BY pair LIMIT 1", &id,
+                          &found);
+            if (err || !found) {
+                break;
+            }
+            if (lethe_id_equal(&id, &head.pair)) {
+                continue;
+            }
+            one = lethe_vault_pair_verify(vault, &id);
+            lethe_hex(id.bytes, sizeof id.bytes, hex);
+        }
+        if (is_damage(one)) {
+            snprintf(line, sizeof line, "model pair %s: %s", hex, lethe_err_str(one));
+            check->result->damaged++;
+            report(check, line);
+        } else {
+            err = one;
+        }
+    }
+    return err;
+}
+
 static enum lethe_err count_files(struct check *check)
 {
     sqlite3_stmt *statement;
@@ -244,6 +288,9 @@ enum lethe_err lethe_check_run(const struct lethe_check_options *options, struct
     }
     if (!err) {
         err = check_objects(&check);
+    }
+    if (!err && options->deep) {
+        err = check_pairs(&check);
     }
     if (!err && options->deep) {
         err = check_contents(&check);

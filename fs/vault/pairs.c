@@ -255,3 +255,18 @@ enum lethe_err lethe_vault_pair_record(struct lethe_vault *vault, struct lethe_d
     lethe_db_unlock(db);
     return err;
 }
+
+enum lethe_err lethe_vault_pair_verify(struct lethe_vault *vault, const struct lethe_id *id)
+{
+    struct lethe_pair *pair = NULL;
+    struct lethe_buf bytes = {0};
+    enum lethe_err err = vault_load(vault, id, &bytes);
+
+    err = err ? err : lethe_pair_parse(bytes.data, bytes.len, &pair);
+    if (err == LETHE_ERR_FORMAT || (!err && !lethe_id_equal(lethe_pair_id(pair), id))) {
+        err = LETHE_ERR_INTEGRITY;
+    }
+    lethe_pair_free(pair);
+    lethe_buf_release(&bytes);
+    return err;
+}

@@ -79,4 +79,7 @@ enum lethe_err lethe_vault_pair_add(struct lethe_vault *vault, const uint8_t *by
 enum lethe_err lethe_vault_pair_record(struct lethe_vault *vault, struct lethe_db *db, const struct lethe_id *id)
     LETHE_MUST_CHECK;
 
+/* Gets and authenticates the vault's own copy of a pair. LETHE_ERR_NOT_FOUND when it keeps none. */
+enum lethe_err lethe_vault_pair_verify(struct lethe_vault *vault, const struct lethe_id *id) LETHE_MUST_CHECK;
+
 #endif
