@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Looks for plaintext in, and tests the uniformity of, all files below the folders given.
 
 usage: at_rest.py SAMPLES FOLDER...

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Nothing readable at rest: no name, EXIF string or pixel run of what was stored stands in state, cache or vault, and
 # every file there is uniform noise, but for a short list.
 . "$(dirname "$0")/lib.sh"

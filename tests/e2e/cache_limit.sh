@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Three times the cache's size goes through the mount, and the device never holds more than the limit.
 . "$(dirname "$0")/lib.sh"
 

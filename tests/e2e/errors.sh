@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # What goes wrong outside gives one clear line and the right exit code; only what is damaged fails; nothing is lost.
 . "$(dirname "$0")/lib.sh"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # kill -9 of the daemon at random moments of a copy. Afterwards: what was fsynced is there and whole; every block of the
 # rest is the new bytes or zeros (a fresh file) or the old bytes (an overwritten one); the vault passes check; device
 # and vault agree on the tree after a sync.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # What the end-to-end tests share. Sourced with the build folder in $1; each test works in a folder of its own, $WORK,
 # with its own state and cache, and leaves nothing mounted. SEED (printed) makes a run repeatable.
 set -euo pipefail

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Unmodified programs work: tar, git, sqlite3, ImageMagick, exiv2, jpegtran, rsync; and what they leave is vaulted.
 . "$(dirname "$0")/lib.sh"
 

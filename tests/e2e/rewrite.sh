@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # A tag edit uploads no new artifact; the same photo twice as new files gives two artifacts that share nothing.
 . "$(dirname "$0")/lib.sh"
 

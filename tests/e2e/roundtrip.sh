@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # All photos at hand and a tree of odd files survive copy, sync, umount, the loss of the whole cache, mount.
 . "$(dirname "$0")/lib.sh"
 
