@@ -19,6 +19,8 @@
 
 #include "lethe/log.h"
 
+#define INTERRUPT SIGRTMIN
+
 static void log_libfuse(enum fuse_log_level level, const char *format, va_list arguments)
 {
     char text[512];
@@ -197,12 +199,12 @@ static void free_buffers(struct lethe_fuse_worker *worker)
 static bool serve_one(struct lethe_fuse_worker *worker)
 {
     struct lethe_fuse *fuse = worker->fuse;
-    int state, got;
+    int got;
     bool stay = true;
 
-    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
-    got = fuse_session_receive_buf(fuse->session, &worker->request);
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    atomic_store(&worker->receiving, true);
+    got = atomic_load(&fuse->stopped) ? -ENODEV : fuse_session_receive_buf(fuse->session, &worker->request);
+    atomic_store(&worker->receiving, false);
     if (got == -EINTR || got == -EAGAIN) {
         return true;
     }
@@ -241,11 +243,14 @@ static _Thread_local struct lethe_fuse_worker *current;
 
 static void *work(void *argument)
 {
-    int state;
+    struct lethe_fuse_worker *worker = argument;
+    sigset_t one;
 
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-    current = argument;
-    while (serve_one(argument)) {
+    sigemptyset(&one);
+    sigaddset(&one, INTERRUPT);
+    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+    current = worker;
+    while (serve_one(worker)) {
     }
     return NULL;
 }
@@ -261,16 +266,43 @@ void *lethe_fuse_scratch(void)
     return current->scratch;
 }
 
+static void do_nothing(int number)
+{
+    (void)number;
+}
+
+/* Interrupts its wait for a request, again and again, as it may be about to wait; lets a request be finished.
+ */
+static void end_worker(struct lethe_fuse_worker *worker)
+{
+    for (;;) {
+        struct timespec until;
+
+        if (atomic_load(&worker->receiving)) {
+            pthread_kill(worker->thread, INTERRUPT);
+        }
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 5000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        if (pthread_timedjoin_np(worker->thread, NULL, &until) == 0) {
+            return;
+        }
+    }
+}
+
 enum lethe_err lethe_fuse_serve(struct lethe_fuse *fuse, void (*ready)(void *context), void *context)
 {
     struct pollfd wake = {.fd = fuse->wake, .events = POLLIN};
+    struct sigaction interrupt = {.sa_handler = do_nothing}, before;
     sigset_t all, old;
     bool started;
 
     fuse->ready = ready;
     fuse->ready_context = context;
     fuse->result = LETHE_OK;
-    /* Signals are for the caller's thread. */
+    /* Without SA_RESTART, so that a read ends. All other signals are for the caller's thread. */
+    sigaction(INTERRUPT, &interrupt, &before);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     pthread_mutex_lock(&fuse->lock);
@@ -278,6 +310,7 @@ enum lethe_err lethe_fuse_serve(struct lethe_fuse *fuse, void (*ready)(void *con
     pthread_mutex_unlock(&fuse->lock);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (!started) {
+        sigaction(INTERRUPT, &before, NULL);
         return LETHE_ERR_NOMEM;
     }
     while (poll(&wake, 1, -1) < 0 && errno == EINTR) {
@@ -285,20 +318,19 @@ enum lethe_err lethe_fuse_serve(struct lethe_fuse *fuse, void (*ready)(void *con
     pthread_mutex_lock(&fuse->lock);
     fuse->stopping = true;
     pthread_mutex_unlock(&fuse->lock);
+    atomic_store(&fuse->stopped, true);
     fuse_session_exit(fuse->session);
     for (unsigned i = 0; i < LETHE_FUSE_THREADS; i++) {
         struct lethe_fuse_worker *worker = &fuse->workers[i];
 
         /* From here on no thread starts or retires. */
-        if (worker->state == LETHE_WORKER_RUNNING) {
-            pthread_cancel(worker->thread);
-        }
         if (worker->state != LETHE_WORKER_NONE) {
-            pthread_join(worker->thread, NULL);
+            end_worker(worker);
             free_buffers(worker);
         }
         worker->state = LETHE_WORKER_NONE;
     }
+    sigaction(INTERRUPT, &before, NULL);
     return fuse->result;
 }
 

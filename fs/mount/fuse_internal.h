@@ -8,6 +8,7 @@
 #include <fuse_lowlevel.h>
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "fs/mount/fuse.h"
 
@@ -23,6 +24,7 @@ struct lethe_fuse_worker {
     struct lethe_fuse *fuse;
     pthread_t thread;
     enum lethe_fuse_worker_state state; /* guarded by lethe_fuse.lock */
+    atomic_bool receiving;              /* in, or about to be in, the wait for a request */
     struct fuse_buf request;
     void *scratch; /* LETHE_FUSE_MAX_IO bytes for replies, made when first needed */
 };
@@ -43,6 +45,7 @@ struct lethe_fuse {
     struct lethe_fuse_worker workers[LETHE_FUSE_THREADS]; /* state, and the next three, are guarded by lock */
     unsigned running, idle;
     bool stopping;
+    atomic_bool stopped; /* the same for those who do not hold lock */
     enum lethe_err result;
 };
 
