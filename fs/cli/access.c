@@ -28,7 +28,7 @@ enum lethe_err lethe_cli_session(const char *location, const struct lethe_cli_ac
         .state_root = access->state_dir,
         .effort = LETHE_EFFORT_FAST,
         .publish = moment == LETHE_CLI_PRESENT,
-        .at = moment == LETHE_CLI_PRESENT ? INT64_MAX : INT64_MAX - 1,
+        .at = moment == LETHE_CLI_PRESENT ? INT64_MAX : LETHE_SESSION_NEWEST,
         .owner = {.uid = getuid(), .gid = getgid()},
     };
     struct lethe_cli_secret secret = {0};

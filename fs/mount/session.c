@@ -262,7 +262,8 @@ static enum lethe_err open_past(struct lethe_session *session, int64_t at)
         err = lethe_head_get(session->vault, &head, NULL);
     }
     if (!err) {
-        err = lethe_journal_replay(session->vault, session->db, &head, at, &last);
+        err = lethe_journal_replay(session->vault, session->db, &head, at == LETHE_SESSION_NEWEST ? INT64_MAX : at,
+                                   &last);
     }
     if (err == LETHE_ERR_NOT_FOUND) {
         lethe_log(LETHE_LOG_ERROR, "the vault keeps no epoch as old as that: give a later --at");

@@ -16,6 +16,9 @@
 #include "fs/vault/sealer.h"
 #include "fs/vault/vault.h"
 
+/* A moment for at: the newest published epoch, replayed beside whatever is mounted (INT64_MAX is the device's own). */
+#define LETHE_SESSION_NEWEST (INT64_MAX - 1)
+
 struct lethe_session_options {
     const char *location;     /* of the vault */
     const char *state_root;   /* NULL: $XDG_STATE_HOME/lethefs, or ~/.local/state/lethefs */
