@@ -16,6 +16,14 @@ mkdir "$MNT"
 echo "correct horse" >"$PASS"
 echo "seed $SEED"
 
+# In a sanitizer build the daemon's reports go to files (its standard error ends when it is ready); finish looks at
+# them. The daemon may not be traced: leaks are looked for only by root, who may trace it all the same.
+REPORTS=$WORK/sanitizer
+LEAKS=$([ "$(id -u)" = 0 ] && echo 1 || echo 0)
+export ASAN_OPTIONS=log_path=$REPORTS:detect_leaks=$LEAKS${ASAN_OPTIONS:+:$ASAN_OPTIONS}
+export UBSAN_OPTIONS=log_path=$REPORTS:print_stacktrace=1${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}
+export TSAN_OPTIONS=log_path=$REPORTS:second_deadlock_stack=1${TSAN_OPTIONS:+:$TSAN_OPTIONS}
+
 skip() {
     echo "skipped: $*"
     exit 77
@@ -41,6 +49,10 @@ finish() {
     for at in "$MNT" "$WORK"/mnt*; do
         mounted "$at" && { "$LETHEFS" umount "$at" || umount -l "$at"; }
     done 2>/dev/null
+    if compgen -G "$REPORTS.*" >/dev/null; then
+        head -n 60 "$REPORTS".* >&2
+        code=1
+    fi
     if [ $code = 0 ] || [ $code = 77 ]; then
         rm -rf "$WORK"
     else
