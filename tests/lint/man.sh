@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: MIT
+# Man pages are mdoc without warnings; what they name of ours is there: pages, and tests as FILE or FILE:FUNCTION.
+set -euo pipefail
+fail=0
+bad() {
+    echo "$*" >&2
+    fail=1
+}
+shopt -s nullglob
+pages=(man/*.[1578])
+[ ${#pages[@]} -gt 0 ] || bad "no man pages"
+while read -r name section; do
+    [ -e "man/$name.$section" ] || bad "man/$name.$section is named, but is not there"
+done < <(sed -nE 's/^\.Xr (lethefs[a-z-]*) ([0-9]).*/\1 \2/p' "${pages[@]}" | sort -u)
+while IFS=: read -r file function; do
+    [ -e "$file" ] || bad "$file is named, but is not there"
+    [ -z "$function" ] || grep -qw "$function" "$file" || bad "$file has no $function"
+done < <(grep -ohE 'tests/[a-z0-9_/]+\.(c|sh|py)(:[a-z0-9_]+)?' "${pages[@]}" README.md HACKING.md SECURITY.md | sort -u)
+[ $fail = 0 ] || exit 1
+command -v mandoc >/dev/null || exit 77
+mandoc -Tlint -Wwarning "${pages[@]}"
