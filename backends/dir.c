@@ -417,9 +417,6 @@ static enum lethe_err make_root(const char *path)
             break;
         }
     }
-    if (err) {
-        lethe_log(LETHE_LOG_ERROR, "cannot make the folder %s: %s", path, lethe_err_str(err));
-    }
     free(copy);
     return err;
 }
@@ -427,7 +424,7 @@ static enum lethe_err make_root(const char *path)
 enum lethe_err lethe_store_dir_open(const char *path, bool create, struct lethe_store **out)
 {
     struct lethe_dir *dir = NULL;
-    struct stat stat;
+    struct stat stat_buf;
     int root = -1;
     enum lethe_err err = LETHE_OK;
 
@@ -453,6 +450,10 @@ enum lethe_err lethe_store_dir_open(const char *path, bool create, struct lethe_
         err = lethe_err_from_errno(errno);
         goto out;
     }
+    if (stat(dir->root, &stat_buf) != 0 || !S_ISDIR(stat_buf.st_mode)) {
+        err = LETHE_ERR_NOT_FOUND;
+        goto out;
+    }
     err = lethe_dir_root(dir, &root);
     if (err) {
         err = err == LETHE_ERR_UNREACHABLE ? LETHE_ERR_NOT_FOUND : err;
@@ -468,7 +469,7 @@ enum lethe_err lethe_store_dir_open(const char *path, bool create, struct lethe_
         goto out;
     }
     atomic_store(&dir->tmp,
-                 fstatat(root, LETHE_DIR_TMP, &stat, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(stat.st_mode));
+                 fstatat(root, LETHE_DIR_TMP, &stat_buf, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(stat_buf.st_mode));
     lethe_dir_sweep(root);
     *out = &dir->base;
     dir = NULL;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "fs/cli/cli.h"
 
@@ -28,12 +30,24 @@ static const struct {
 
 static void print_help(void)
 {
-    printf("usage: lethefs COMMAND [ARGUMENT]...\nA photo vault: an ordinary folder whose photos lie elsewhere as"
+    printf("usage: lethefs COMMAND [ARGUMENT]...\nA photo vault: an ordinary folder whose photos lie "
+           "elsewhere as"
            " noise.\n\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         printf("  %-10s %s\n", commands[i].name, commands[i].about);
     }
     printf("\n'lethefs COMMAND --help' and lethefs(1) tell more.\n");
+}
+
+/*
+ * mount(8) runs "lethefs VAULT MOUNTPOINT -o ..." for a line of type fuse.lethefs in fstab: no command, but a
+ * URL, a path, or a folder.
+ */
+static bool is_vault(const char *word)
+{
+    struct stat stat_buf;
+
+    return word[0] != '-' && (strchr(word, '/') || (!stat(word, &stat_buf) && S_ISDIR(stat_buf.st_mode)));
 }
 
 int main(int argc, char **argv)
@@ -53,6 +67,9 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], commands[i].name) == 0) {
             return commands[i].run(argc - 1, argv + 1);
         }
+    }
+    if (argc > 2 && is_vault(argv[1])) {
+        return lethe_cmd_mount(argc, argv);
     }
     return lethe_cli_usage("unknown command '%s'; see 'lethefs --help'", argv[1]);
 }

@@ -55,8 +55,7 @@ enum lethe_err lethe_cli_state_dir(const char *location, const char *state_root,
     *out = NULL;
     err = err ? err : lethe_store_open(location, false, &store);
     if (err) {
-        (void)lethe_cli_fail(err, "%s cannot be opened: %s", location,
-                             err == LETHE_ERR_NOT_FOUND ? "there is no such folder" : lethe_err_str(err));
+        (void)lethe_cli_fail(err, "%s cannot be opened: %s", location, lethe_store_why(err));
         return err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_UNREACHABLE : err;
     }
     err = lethe_session_vault_file(store, location, &file, hash, NULL);

@@ -1,12 +1,75 @@
 /* SPDX-License-Identifier: MIT */
 #include "fs/cli/cli.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/file.h"
 #include "fs/mount/setup.h"
+
+/* A pipe, a terminal or a device that is there: written to, never replaced. */
+static enum lethe_err write_through(const char *path, const char *line)
+{
+    enum lethe_err err = LETHE_OK;
+    size_t len = strlen(line);
+    int fd = open(path, O_WRONLY | O_APPEND | O_NOCTTY | O_CLOEXEC);
+
+    if (fd < 0) {
+        return lethe_err_from_errno(errno);
+    }
+    while (len > 0) {
+        ssize_t done = write(fd, line, len);
+
+        if (done < 0 && errno != EINTR) {
+            err = lethe_err_from_errno(errno);
+            break;
+        }
+        line += done > 0 ? done : 0;
+        len -= done > 0 ? (size_t)done : 0;
+    }
+    if (close(fd) && !err) {
+        err = lethe_err_from_errno(errno);
+    }
+    return err;
+}
+
+/* The only copy of another vault's phrase may stand in the file: moved to a name that tells when. */
+static enum lethe_err set_aside(const char *path)
+{
+    char *aside = NULL;
+    enum lethe_err err = LETHE_OK;
+
+    if (asprintf(&aside, "%s.before-%lld", path, (long long)time(NULL)) < 0) {
+        return LETHE_ERR_NOMEM;
+    }
+    if (link(path, aside)) {
+        err = lethe_err_from_errno(errno);
+    } else {
+        printf("What was in %s is in %s now.\n", path, aside);
+    }
+    free(aside);
+    return err;
+}
+
+static enum lethe_err write_phrase(const char *path, const char *line)
+{
+    struct stat stat_buf;
+    enum lethe_err err = LETHE_OK;
+
+    if (!lstat(path, &stat_buf)) {
+        if (!S_ISREG(stat_buf.st_mode)) {
+            return write_through(path, line);
+        }
+        err = stat_buf.st_size > 0 ? set_aside(path) : LETHE_OK;
+    }
+    return err ? err : lethe_file_write_durably(path, line, strlen(line), 0400);
+}
 
 /* Where the recovery phrase goes: the file, else the terminal. */
 static enum lethe_err keep_phrase(void *context, const char *phrase)
@@ -17,14 +80,16 @@ static enum lethe_err keep_phrase(void *context, const char *phrase)
 
     if (!path) {
         printf("Recovery phrase (write it down; with the passphrase it opens the vault on another device,\n"
-               "and nobody can restore it for you):\n\n    %s\n\n", phrase);
+               "and nobody can restore it for you):\n\n    %s\n\n",
+               phrase);
         return fflush(stdout) ? LETHE_ERR_IO : LETHE_OK;
     }
     snprintf(line, sizeof line, "%s\n", phrase);
-    err = lethe_file_write_durably(path, line, strlen(line), 0400);
+    err = write_phrase(path, line);
     explicit_bzero(line, sizeof line);
     if (err) {
-        (void)lethe_cli_fail(err, "the recovery phrase cannot be written to %s: %s", path, lethe_err_str(err));
+        (void)lethe_cli_fail(err, "the recovery phrase cannot be written to %s: %s", path,
+                             lethe_err_str(err));
     }
     return err;
 }
@@ -60,9 +125,12 @@ int lethe_cmd_init(int argc, char **argv)
         {"state-dir", LETHE_OPTION_TEXT, &state_dir, 0, 0, "DIR instead of the state folder"},
         {NULL, LETHE_OPTION_FLAG, NULL, 0, 0, NULL},
     };
-    const struct lethe_command command = {
-        .name = "init", .usage = "VAULT [OPTION]...", .about = "Makes a vault at a path or file:// URL.", .min_args = 1,
-        .max_args = 1, .options = options};
+    const struct lethe_command command = {.name = "init",
+                                          .usage = "VAULT [OPTION]...",
+                                          .about = "Makes a vault at a path or file:// URL.",
+                                          .min_args = 1,
+                                          .max_args = 1,
+                                          .options = options};
     struct lethe_init_options init = {.cost = {.passes = 3}};
     struct lethe_cli_secret secret = {0};
     struct lethe_buf pair = {0};
@@ -83,7 +151,8 @@ int lethe_cmd_init(int argc, char **argv)
         return lethe_cli_usage("init: --pairs is vault or device, not '%s'", pairs);
     }
     if (!recovery && !isatty(STDOUT_FILENO)) {
-        return lethe_cli_usage("init: there is no terminal to show the recovery phrase: give --recovery-file FILE");
+        return lethe_cli_usage(
+            "init: there is no terminal to show the recovery phrase: give --recovery-file FILE");
     }
     if (model) {
         err = lethe_file_read(model, 64u << 20, &pair);

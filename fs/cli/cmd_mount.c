@@ -12,21 +12,23 @@
 /* What -o may hold besides the kernel's own options; from fstab everything arrives this way. */
 struct mount_words {
     bool read_only, allow_other, sync_vault, degraded;
-    const char *passfile, *extpass, *cache_size, *cache_dir, *state_dir, *at, *epoch;
+    const char *passfile, *extpass, *cache_size, *cache_dir, *state_dir, *at, *epoch, *effort;
     char more[1024];
 };
 
 static int take_word(struct mount_words *words, char *word)
 {
     static const char *const ignored[] = {"rw", "defaults", "user", "users", "noauto", "auto", "nofail", "_netdev",
-                                          "exec", "suid", "dev"};
+                                          "exec", "suid", "dev", "async", "diratime", "norelatime", "owner",
+                                          "group", "nouser", "_rnetdev"};
     const struct {
         const char *name;
         const char **target;
     } texts[] = {{"passfile=", &words->passfile},     {"extpass=", &words->extpass},
                  {"cache-size=", &words->cache_size}, {"cache-dir=", &words->cache_dir},
                  {"state-dir=", &words->state_dir},   {"at=", &words->at},
-                 {"epoch=", &words->epoch}};
+                 {"epoch=", &words->epoch},
+                 {"effort=", &words->effort}};
     static const char *const kernel[] = {"noexec", "nosuid", "nodev", "noatime", "relatime", "sync", "dirsync"};
 
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -54,7 +56,7 @@ static int take_word(struct mount_words *words, char *word)
                 return -1;
             }
         }
-        if (strncmp(word, "x-", 2) == 0 || strncmp(word, "comment=", 8) == 0) {
+        if (strncmp(word, "x-", 2) == 0 || strncmp(word, "comment=", 8) == 0 || strncmp(word, "user=", 5) == 0) {
             return -1;
         }
         for (size_t i = 0; i < sizeof kernel / sizeof *kernel; i++) {
@@ -112,7 +114,7 @@ int lethe_cmd_mount(int argc, char **argv)
     struct mount_words words = {0};
     struct lethe_cli_list lists = {.count = 0};
     const char *passfile = NULL, *extpass = NULL, *cache_size = NULL, *cache_dir = NULL, *state_dir = NULL, *at = NULL;
-    const char *epoch = NULL, *effort = "fast", *args[2];
+    const char *epoch = NULL, *effort = NULL, *args[2];
     bool foreground = false;
     const struct lethe_option options[] = {
         {"f", LETHE_OPTION_FLAG, &foreground, 0, 0, "stay in the foreground"},
@@ -164,6 +166,8 @@ int lethe_cmd_mount(int argc, char **argv)
         code = lethe_cli_usage("mount: --epoch takes a duration from 1s to 1d");
         goto out;
     }
+    effort = pick(effort, words.effort);
+    effort = effort ? effort : "fast";
     if (strcmp(effort, "fast") != 0 && strcmp(effort, "strong") != 0) {
         code = lethe_cli_usage("mount: --effort is fast or strong, not '%s'", effort);
         goto out;

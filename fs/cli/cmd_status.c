@@ -102,8 +102,8 @@ static void print_pending(const json_t *object)
     if (!pending) {
         return;
     }
-    print_line("pending", "%" PRIu64 " files, %s%s", number(pending, "files"),
-               lethe_cli_bytes(number(pending, "bytes"), text),
+    print_line("pending", "%" PRIu64 " files, %s%s%s", number(pending, "files"),
+               lethe_cli_bytes(number(pending, "bytes"), text), number(pending, "changes") ? ", changes of the tree" : "",
                json_is_true(json_object_get(pending, "busy")) ? ", an epoch is under way" : "");
     if (json_is_true(json_object_get(object, "stopped"))) {
         print_line("stopped", "another device has published to the vault; see 'lethefs recover'");
@@ -192,7 +192,7 @@ static int status_closed(const char *location, const char *state_root, bool json
     enum lethe_err err = lethe_store_open(location, false, &store);
 
     if (err) {
-        return lethe_cli_fail(err, "%s cannot be opened: %s", location, lethe_err_str(err));
+        return lethe_cli_fail(err, "%s cannot be opened: %s", location, lethe_store_why(err));
     }
     err = lethe_session_vault_file(store, location, &file, hash, NULL);
     err =

@@ -81,7 +81,11 @@ static enum lethe_err from_file(const char *path, struct lethe_cli_secret *secre
     }
     err = read_all(fd, secret);
     close(fd);
-    return err ? err : trim(secret, path);
+    if (err) {
+        (void)lethe_cli_fail(LETHE_ERR_ARG, "the passphrase file %s cannot be read", path);
+        return LETHE_ERR_ARG;
+    }
+    return trim(secret, path);
 }
 
 static enum lethe_err from_command(const char *command, struct lethe_cli_secret *secret)

@@ -149,16 +149,20 @@ out:
 static void answer(struct connection *connection, char *request)
 {
     struct lethe_session *session = connection->control->session;
-    unsigned long long argument = 0;
-    char word[16] = "";
+    char word[LETHE_CONTROL_WORD];
+    uint64_t argument;
     json_t *object = NULL;
     enum lethe_err err = LETHE_ERR_ARG;
 
-    if (sscanf(request, "%15s %llu", word, &argument) < 1) {
+    if (!lethe_control_parse(request, word, &argument)) {
         finish(connection->fd, NULL, err);
         return;
     }
     if (strcmp(word, "status") == 0) {
+        /* What was done a moment ago counts, too. */
+        if (session->publisher && lethe_commit_wait(session->committer)) {
+            lethe_log(LETHE_LOG_WARN, "status is asked for while changes cannot be made durable");
+        }
         object = lethe_status_session(session);
         (void)json_object_set_new(object, "pid", json_integer(getpid()));
         finish(connection->fd, object, LETHE_OK);

@@ -163,8 +163,7 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
     enum lethe_err err = lethe_store_open(options->location, false, &store);
 
     if (err) {
-        lethe_log(LETHE_LOG_ERROR, "%s cannot be opened: %s", options->location,
-                  err == LETHE_ERR_NOT_FOUND ? "there is no such folder" : lethe_err_str(err));
+        lethe_log(LETHE_LOG_ERROR, "%s cannot be opened: %s", options->location, lethe_store_why(err));
         err = err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_UNREACHABLE : err;
         goto out;
     }
@@ -206,6 +205,9 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
     }
     if (err) {
         goto out;
+    }
+    if (options->decorate) {
+        store = options->decorate(options->decorate_context, store);
     }
     snprintf(pairs, sizeof pairs, "%s/pairs", session->state_dir);
     err = lethe_vault_new(store, file, hash, master, device, pairs, &session->vault);

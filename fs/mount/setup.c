@@ -163,7 +163,7 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
 
     err = err ? err : lethe_store_open(options->location, true, &store);
     if (err) {
-        lethe_log(LETHE_LOG_ERROR, "%s cannot be made: %s", options->location, lethe_err_str(err));
+        lethe_log(LETHE_LOG_ERROR, "%s cannot be made: %s", options->location, lethe_store_why(err));
         goto out;
     }
     err = refuse_taken(store, options->location);
@@ -254,9 +254,12 @@ enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, 
     *set_aside = NULL;
     err = err ? err : lethe_store_open(options->location, false, &store);
     if (err) {
-        lethe_log(LETHE_LOG_ERROR, "%s cannot be opened: %s", options->location, lethe_err_str(err));
+        lethe_log(LETHE_LOG_ERROR, "%s cannot be opened: %s", options->location, lethe_store_why(err));
         err = err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_UNREACHABLE : err;
         goto out;
+    }
+    if (options->decorate) {
+        store = options->decorate(options->decorate_context, store);
     }
     err = lethe_session_vault_file(store, options->location, &file, hash, NULL);
     if (err) {

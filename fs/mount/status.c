@@ -84,6 +84,9 @@ static void put_publisher(struct lethe_session *session, json_t *object)
     put(object, "epoch_time", json_integer(status.epoch_time));
     put(pending, "files", json_integer(query_one(session, "SELECT count(*) FROM local WHERE state < 2")));
     put(pending, "bytes", json_integer(query_one(session, "SELECT coalesce(sum(size), 0) FROM local WHERE state < 2")));
+    put(pending, "changes",
+        json_integer(query_one(session, "SELECT count(*) FROM changeset WHERE tree IS NOT NULL AND seq >"
+                                        " (SELECT value FROM config WHERE key = 'tree_seq')")));
     put(pending, "busy", json_boolean(status.busy));
     put(pending, "sealing_total", number(status.sealing_total));
     put(pending, "sealing_done", number(status.sealing_done));

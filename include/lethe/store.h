@@ -108,4 +108,7 @@ enum lethe_err lethe_store_fault_new(struct lethe_store *inner, const struct let
 uint64_t lethe_store_fault_calls(struct lethe_store *fault);
 void lethe_store_fault_set(struct lethe_store *fault, const struct lethe_fault_plan *plan);
 
+/* What lethe_store_open's error means for a person; it logs nothing itself. A constant string. */
+const char *lethe_store_why(enum lethe_err err);
+
 #endif
