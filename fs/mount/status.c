@@ -146,18 +146,21 @@ json_t *lethe_status_session(struct lethe_session *session)
     return object;
 }
 
-/* The live content's state on this device; LETHE_CONTENT_VAULTED when the device has no row for it. */
-static enum lethe_content_state local_state(struct lethe_session *session, const struct lethe_id *content)
+/*
+ * The state of a content that the vault has no record of: frozen, or mutable (which the device may have no row for
+ * before the next commit).
+ */
+static enum lethe_content_state unrecorded_state(struct lethe_session *session, const struct lethe_id *content)
 {
-    enum lethe_content_state state = LETHE_CONTENT_VAULTED;
+    enum lethe_content_state state = LETHE_CONTENT_MUTABLE;
     sqlite3_stmt *statement;
     bool row = false;
 
     lethe_db_lock(session->db);
-    if (!lethe_db_statement(session->db, "SELECT state FROM local WHERE content = ?", &statement)) {
+    if (!lethe_db_statement(session->db, "SELECT 1 FROM local WHERE content = ? AND state = 1", &statement)) {
         sqlite3_bind_blob(statement, 1, content->bytes, sizeof content->bytes, SQLITE_STATIC);
         if (!lethe_db_step(session->db, statement, &row) && row) {
-            state = (enum lethe_content_state)sqlite3_column_int(statement, 0);
+            state = LETHE_CONTENT_FROZEN;
         }
         sqlite3_reset(statement);
     }
@@ -180,14 +183,12 @@ static enum lethe_err load(struct lethe_session *session, uint64_t ino, uint64_t
         *state = LETHE_CONTENT_VAULTED;
         return LETHE_OK;
     }
-    *state = local_state(session, content);
-    if (*state != LETHE_CONTENT_VAULTED && !lethe_record_exists(session->db, content)) {
-        return LETHE_OK;
-    }
     err = lethe_record_load(session->db, content, record);
     if (err == LETHE_ERR_NOT_FOUND) {
+        *state = unrecorded_state(session, content);
         return LETHE_OK;
     }
+    *state = LETHE_CONTENT_VAULTED;
     *recorded = !err;
     return err;
 }
