@@ -279,7 +279,7 @@ int lethe_cmd_status(int argc, char **argv)
         return code;
     }
     if (!strstr(args[0], "://") &&
-        (getxattr(args[0], "user.lethefs.control", NULL, 0) >= 0 || errno == ENOTCONN)) {
+        (getxattr(args[0], "user.lethefs.pid", NULL, 0) >= 0 || errno == ENOTCONN)) {
         code = lethe_cli_ask(args[0], "status", &object, NULL);
     } else {
         err = lethe_cli_state_dir(args[0], access.state_dir, &state_dir);

@@ -3,10 +3,10 @@
 
 int lethe_cmd_sync(int argc, char **argv)
 {
-    const char *timeout = "60s", *args[1];
+    const char *timeout = "15s", *args[1];
     const struct lethe_option options[] = {
         {"timeout", LETHE_OPTION_TEXT, &timeout, 0, 0,
-         "DURATION wait for a vault that does not answer (60s; 0: for ever)"},
+         "DURATION wait for a vault that does not answer (15s; 0: for ever)"},
         LETHE_CLI_OPTIONS_END,
     };
     const struct lethe_command command = {.name = "sync",

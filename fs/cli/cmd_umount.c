@@ -176,12 +176,12 @@ static void wait_for(int daemon)
 
 int lethe_cmd_umount(int argc, char **argv)
 {
-    const char *timeout = "60s", *args[1];
+    const char *timeout = "15s", *args[1];
     bool wait = false, dead;
     const struct lethe_option options[] = {
         {"wait", LETHE_OPTION_FLAG, &wait, 0, 0, "bring everything to the vault first"},
         {"timeout", LETHE_OPTION_TEXT, &timeout, 0, 0,
-         "DURATION wait for a vault that does not answer (60s; 0: for ever)"},
+         "DURATION wait for a vault that does not answer (15s; 0: for ever)"},
         LETHE_CLI_OPTIONS_END,
     };
     const struct lethe_command command = {
