@@ -31,6 +31,9 @@ struct lethe_session_options {
     bool publish;             /* start the publisher (a mount for writing) */
     int64_t at;               /* a past moment, nanoseconds since 1970: read-only; INT64_MAX: the present */
     struct lethe_owner owner; /* of a new root directory */
+    /* Puts another store around the backend (and takes it over); NULL: none. For tests that make it fail. */
+    struct lethe_store *(*decorate)(void *context, struct lethe_store *store);
+    void *decorate_context;
 };
 
 struct lethe_session {

@@ -19,6 +19,9 @@ struct lethe_init_options {
     /* The pair for new artifacts; NULL: the newest shipped one. */
     const uint8_t *pair;
     size_t pair_len;
+    /* As in struct lethe_session_options. */
+    struct lethe_store *(*decorate)(void *context, struct lethe_store *store);
+    void *decorate_context;
 };
 
 /*
@@ -35,6 +38,9 @@ struct lethe_recover_options {
     const char *passphrase;
     size_t passphrase_len;
     const struct lethe_secret *device; /* from the phrase */
+    /* As in struct lethe_session_options. */
+    struct lethe_store *(*decorate)(void *context, struct lethe_store *store);
+    void *decorate_context;
 };
 
 /*
