@@ -288,7 +288,7 @@ static int train(struct training *training, const struct lethe_cli_list *folders
     if (!err && used == 0 && !training->synthetic) {
         code = lethe_cli_fail(LETHE_ERR_ARG,
                               "there is no photo of at least 96x96 pixels to train on: give other --photos,"
-                              " or --synthetic");
+                              " or leave --photos-only out");
         goto out;
     }
     if (!err) {
@@ -314,6 +314,7 @@ int lethe_cmd_train(int argc, char **argv)
     struct training training = {.seed = 1};
     const char *out = NULL, *args[1];
     uint64_t steps = 0, threads = 0;
+    bool photos_only = false;
     const struct lethe_option options[] = {
         {"photos", LETHE_OPTION_LIST, &folders, 0, 0, "DIR... folders of photos, with all below"},
         {"out", LETHE_OPTION_TEXT, &out, 0, 0, "MODEL where the pair goes"},
@@ -322,7 +323,7 @@ int lethe_cmd_train(int argc, char **argv)
          "N length of the training (as the shipped pair)"},
         {"minutes", LETHE_OPTION_NUMBER, &training.minutes, 1, 100000,
          "N choose --steps to take about as long"},
-        {"synthetic", LETHE_OPTION_FLAG, &training.synthetic, 0, 0, "mix in pictures that are drawn"},
+        {"photos-only", LETHE_OPTION_FLAG, &photos_only, 0, 0, "mix in no pictures that are drawn"},
         {"threads", LETHE_OPTION_NUMBER, &threads, 1, 1024, "N processors to use (all)"},
         LETHE_CLI_OPTIONS_END,
     };
@@ -340,7 +341,8 @@ int lethe_cmd_train(int argc, char **argv)
     if (code >= 0) {
         return code;
     }
-    if (!out || (folders.count == 0 && !training.synthetic)) {
+    training.synthetic = !photos_only;
+    if (!out || (folders.count == 0 && photos_only)) {
         return lethe_cli_usage("usage: lethefs train %s", command.usage);
     }
     if (steps && training.minutes) {
