@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/file.h"
@@ -21,6 +22,8 @@
 #define CACHE_DEFAULT (10ull << 30)
 #define CACHE_MIN (64ull << 20)
 #define CACHE_RESERVE (8ull << 20)
+#define LOCK_NAPS 15           /* of 20 ms: for a daemon that may be leaving */
+#define LOCK_NAPS_LEAVING 1500 /* for one that is */
 
 enum lethe_err lethe_session_folder(const char *root, bool cache, const struct lethe_id *vault, char **out)
 {
@@ -79,6 +82,26 @@ out:
     return err;
 }
 
+/*
+ * A daemon whose mount has just been taken away still brings its last changes to disk: it has removed its control
+ * socket by then, or is about to. Whoever stays is not waited for.
+ */
+static int lock_patiently(int fd, const char *state_dir)
+{
+    const struct timespec nap = {.tv_nsec = 20000000};
+    char path[4096];
+    int result;
+
+    snprintf(path, sizeof path, "%s/control", state_dir);
+    for (unsigned naps = 0; (result = flock(fd, LOCK_EX | LOCK_NB)) != 0; naps++) {
+        if (errno != EWOULDBLOCK || naps >= (access(path, F_OK) == 0 ? LOCK_NAPS : LOCK_NAPS_LEAVING)) {
+            break;
+        }
+        nanosleep(&nap, NULL);
+    }
+    return result;
+}
+
 enum lethe_err lethe_session_lock(const char *state_dir, int *fd)
 {
     char path[4096];
@@ -92,7 +115,7 @@ enum lethe_err lethe_session_lock(const char *state_dir, int *fd)
         lethe_log(LETHE_LOG_ERROR, "%s cannot be opened: %s", path, strerror(errno));
         return lethe_err_from_errno(errno);
     }
-    if (flock(*fd, LOCK_EX | LOCK_NB)) {
+    if (lock_patiently(*fd, state_dir)) {
         close(*fd);
         *fd = -1;
         lethe_log(LETHE_LOG_ERROR, "the vault is in use on this device: unmount it first, or use the existing mount");
@@ -122,6 +145,8 @@ enum lethe_err lethe_session_device_secret(const char *state_dir, struct lethe_s
     } else if (!err && bytes.len != LETHE_KEY_BYTES) {
         lethe_log(LETHE_LOG_ERROR, "the device secret in %s is damaged: run 'lethefs recover'", state_dir);
         err = LETHE_ERR_KEY;
+    } else if (err) {
+        lethe_log(LETHE_LOG_ERROR, "the device secret in %s cannot be read: %s", state_dir, lethe_err_str(err));
     }
     if (!err) {
         err = lethe_secret_new(bytes.data, out);
