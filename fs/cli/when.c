@@ -54,6 +54,9 @@ enum lethe_err lethe_cli_time(const char *text, int64_t *out)
         if (end && (*end == '\0' || strcmp(end, "Z") == 0)) {
             time_t at = *end ? timegm(&tm) : mktime(&tm);
 
+            if (at > INT64_MAX / NS || at < INT64_MIN / NS) { /* nanoseconds reach from 1677 to 2262 */
+                return LETHE_ERR_ARG;
+            }
             *out = (int64_t)at * NS;
             return LETHE_OK;
         }
