@@ -188,7 +188,7 @@ static void answer(struct connection *connection, char *request)
         struct lethe_gc_options options = {.vault = session->vault,
                                            .db = session->db,
                                            .committer = session->committer,
-                                           .keep_seconds = (int64_t)argument};
+                                           .keep_seconds = argument > INT64_MAX ? INT64_MAX : (int64_t)argument};
 
         err = lethe_gc_run(&options, &result);
         object = json_object();
