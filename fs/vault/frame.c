@@ -11,9 +11,13 @@
 enum lethe_err lethe_frame_pack(const struct lethe_buf *raw, struct lethe_buf *out)
 {
     size_t bound = ZSTD_compressBound(raw->len);
-    size_t start, got;
+    struct lethe_buf again = {0};
+    size_t start, got, whole = out->len;
     enum lethe_err err;
 
+    if (raw->len > LETHE_FRAME_MAX) {
+        return LETHE_ERR_NOMEM;
+    }
     lethe_buf_put_u32(out, (uint32_t)raw->len);
     start = out->len;
     err = lethe_buf_resize(out, start + bound);
@@ -25,7 +29,12 @@ enum lethe_err lethe_frame_pack(const struct lethe_buf *raw, struct lethe_buf *o
         return LETHE_ERR_NOMEM;
     }
     out->len = start + got;
-    return LETHE_OK;
+    err = lethe_frame_unpack(out->data + whole, out->len - whole, &again);
+    if (!err && memcmp(again.data, raw->data, raw->len) != 0) {
+        err = LETHE_ERR_DIFFERS;
+    }
+    lethe_buf_release(&again);
+    return err;
 }
 
 enum lethe_err lethe_frame_unpack(const uint8_t *payload, size_t len, struct lethe_buf *out)
@@ -38,7 +47,7 @@ enum lethe_err lethe_frame_unpack(const uint8_t *payload, size_t len, struct let
     lethe_buf_reset(out);
     lethe_reader_init(&reader, payload, len);
     raw = lethe_read_u32(&reader);
-    if (reader.bad || raw > LETHE_FRAME_MAX + LETHE_FRAME_BYTES) {
+    if (reader.bad || raw > LETHE_FRAME_MAX) {
         return LETHE_ERR_FORMAT;
     }
     err = lethe_buf_resize(out, raw);
@@ -49,9 +58,9 @@ enum lethe_err lethe_frame_unpack(const uint8_t *payload, size_t len, struct let
     return ZSTD_isError(got) || got != raw ? LETHE_ERR_FORMAT : LETHE_OK;
 }
 
-enum lethe_err lethe_frame_put(struct lethe_vault *vault, enum lethe_object_kind kind, const struct lethe_id *owner,
-                               uint64_t index, const struct lethe_buf *payload, struct lethe_segment_part **parts,
-                               size_t *count, uint64_t *bytes)
+enum lethe_err lethe_frame_put(struct lethe_vault *vault, enum lethe_object_kind kind,
+                               const struct lethe_id *owner, uint64_t index, const struct lethe_buf *payload,
+                               struct lethe_segment_part **parts, size_t *count, uint64_t *bytes)
 {
     struct lethe_segment_part *list = reallocarray(*parts, *count + 1, sizeof *list);
     struct lethe_buf sealed = {0};
@@ -76,8 +85,9 @@ enum lethe_err lethe_frame_put(struct lethe_vault *vault, enum lethe_object_kind
     return err;
 }
 
-enum lethe_err lethe_frame_get(struct lethe_vault *vault, enum lethe_object_kind kind, const struct lethe_id *owner,
-                               uint64_t index, const struct lethe_segment_part *part, struct lethe_buf *out)
+enum lethe_err lethe_frame_get(struct lethe_vault *vault, enum lethe_object_kind kind,
+                               const struct lethe_id *owner, uint64_t index,
+                               const struct lethe_segment_part *part, struct lethe_buf *out)
 {
     struct lethe_buf payload = {0};
     enum lethe_err err;
@@ -100,7 +110,8 @@ void lethe_frame_list_write(struct lethe_buf *out, const struct lethe_segment_pa
     }
 }
 
-enum lethe_err lethe_frame_list_read(struct lethe_reader *reader, struct lethe_segment_part **parts, size_t *count)
+enum lethe_err lethe_frame_list_read(struct lethe_reader *reader, struct lethe_segment_part **parts,
+                                     size_t *count)
 {
     uint64_t n = lethe_read_varint(reader);
     struct lethe_segment_part *list;

@@ -9,9 +9,9 @@
 #include "fs/vault/journal.h"
 
 #define LETHE_FRAME_BYTES (4u << 20)
-#define LETHE_FRAME_MAX (256u << 20) /* one record may be large: a changeset of a bulk operation */
+#define LETHE_FRAME_MAX (1u << 30)   /* raw bytes of one part: a record is not cut, and SQLite's blobs end before that */
 
-/* Compresses raw into a part's payload, appended to out. */
+/* Compresses raw into a part's payload, appended to out once it was decompressed again and compared. */
 enum lethe_err lethe_frame_pack(const struct lethe_buf *raw, struct lethe_buf *out) LETHE_MUST_CHECK;
 enum lethe_err lethe_frame_unpack(const uint8_t *payload, size_t len, struct lethe_buf *out) LETHE_MUST_CHECK;
 

@@ -22,8 +22,8 @@ static enum lethe_err head_parse(const uint8_t *bytes, size_t len, struct lethe_
 
     lethe_reader_init(&reader, bytes, len);
     format = lethe_read_u8(&reader);
-    if (!reader.bad && format > HEAD_FORMAT) {
-        return LETHE_ERR_VERSION;
+    if (!reader.bad && format != HEAD_FORMAT) {
+        return format > HEAD_FORMAT ? LETHE_ERR_VERSION : LETHE_ERR_FORMAT;
     }
     head->epoch = lethe_read_u64(&reader);
     lethe_read_bytes(&reader, head->segment.bytes, sizeof head->segment.bytes);
@@ -35,13 +35,15 @@ static enum lethe_err head_parse(const uint8_t *bytes, size_t len, struct lethe_
     return lethe_reader_status(&reader, true);
 }
 
-enum lethe_err lethe_head_get(struct lethe_vault *vault, struct lethe_head *head, struct lethe_store_version *version)
+enum lethe_err lethe_head_get(struct lethe_vault *vault, struct lethe_head *head,
+                              struct lethe_store_version *version)
 {
     struct lethe_buf sealed = {0}, plain = {0};
     enum lethe_err err = lethe_store_get(lethe_vault_store(vault), HEAD_KEY, 0, 65536, &sealed, version);
 
     if (err == LETHE_ERR_NOT_FOUND) {
-        lethe_log(LETHE_LOG_ERROR, "the vault has no head: somebody removed it; restore it from a copy of the vault");
+        lethe_log(LETHE_LOG_ERROR,
+                  "the vault has no head: somebody removed it; restore it from a copy of the vault");
         err = LETHE_ERR_INTEGRITY;
     }
     if (err) {
@@ -52,7 +54,8 @@ enum lethe_err lethe_head_get(struct lethe_vault *vault, struct lethe_head *head
         err = head_parse(plain.data, plain.len, head);
     }
     if (err == LETHE_ERR_INTEGRITY || err == LETHE_ERR_FORMAT) {
-        lethe_log(LETHE_LOG_ERROR, "the vault's head is damaged or forged: restore it from a copy of the vault");
+        lethe_log(LETHE_LOG_ERROR,
+                  "the vault's head is damaged or forged: restore it from a copy of the vault");
         err = LETHE_ERR_INTEGRITY;
     }
 out:
@@ -62,7 +65,8 @@ out:
 }
 
 enum lethe_err lethe_head_move(struct lethe_vault *vault, const struct lethe_head *head,
-                               const struct lethe_store_version *expected, struct lethe_store_version *version)
+                               const struct lethe_store_version *expected,
+                               struct lethe_store_version *version)
 {
     struct lethe_buf plain = {0}, sealed = {0};
     enum lethe_err err;
@@ -80,7 +84,8 @@ enum lethe_err lethe_head_move(struct lethe_vault *vault, const struct lethe_hea
         err = lethe_vault_seal(vault, LETHE_OBJECT_HEAD, NULL, NULL, 0, plain.data, plain.len, &sealed);
     }
     if (!err) {
-        err = lethe_store_replace(lethe_vault_store(vault), HEAD_KEY, sealed.data, sealed.len, expected, version);
+        err = lethe_store_replace(lethe_vault_store(vault), HEAD_KEY, sealed.data, sealed.len, expected,
+                                  version);
     }
     lethe_buf_release(&plain);
     lethe_buf_release(&sealed);

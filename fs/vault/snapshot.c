@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Snapshots: all rows of the journaled tables. A row in the body: u8 table, then its columns in order, each as u8 type
- * (0 NULL, 1 integer as zigzag varint, 2 blob or text as block).
+ * Snapshots: all rows of the journaled tables. A row in the body: u8 table, then its columns in order, each
+ * as u8 type (0 NULL, 1 integer as zigzag varint, 2 blob or text as block).
  */
 #include "fs/vault/frame.h"
 
@@ -100,7 +100,8 @@ static void dump_row(struct lethe_buf *raw, unsigned table, sqlite3_stmt *statem
     }
 }
 
-enum lethe_err lethe_snapshot_dump(struct lethe_db *db, uint64_t epoch, uint64_t seq, struct lethe_snapshot **out)
+enum lethe_err lethe_snapshot_dump(struct lethe_db *db, uint64_t epoch, uint64_t seq,
+                                   struct lethe_snapshot **out)
 {
     struct lethe_snapshot *snapshot = calloc(1, sizeof *snapshot);
     struct lethe_buf raw = {0};
@@ -154,8 +155,8 @@ enum lethe_err lethe_snapshot_put(struct lethe_vault *vault, struct lethe_snapsh
     ref->seq = snapshot->seq;
     lethe_vault_new_id(&ref->id);
     for (size_t i = 0; i < snapshot->count && !err; i++) {
-        err = lethe_frame_put(vault, LETHE_OBJECT_SNAPSHOT, &ref->id, i + 1, &snapshot->payloads[i], &parts, &count,
-                              bytes);
+        err = lethe_frame_put(vault, LETHE_OBJECT_SNAPSHOT, &ref->id, i + 1, &snapshot->payloads[i], &parts,
+                              &count, bytes);
     }
     if (!err) {
         lethe_buf_put_u8(&root, SNAPSHOT_FORMAT);
@@ -190,12 +191,16 @@ static enum lethe_err get_root(struct lethe_vault *vault, const struct lethe_sna
     lethe_vault_object_key(LETHE_OBJECT_SNAPSHOT, &ref->id, key);
     err = lethe_store_get(lethe_vault_store(vault), key, 0, SNAPSHOT_ROOT_MAX, &sealed, NULL);
     if (!err) {
-        err = lethe_vault_unseal(vault, LETHE_OBJECT_SNAPSHOT, &ref->id, NULL, 0, sealed.data, sealed.len, &root);
+        err = lethe_vault_unseal(vault, LETHE_OBJECT_SNAPSHOT, &ref->id, NULL, 0, sealed.data, sealed.len,
+                                 &root);
     }
     if (!err) {
+        uint8_t format;
+
         lethe_reader_init(&reader, root.data, root.len);
-        if (lethe_read_u8(&reader) > SNAPSHOT_FORMAT) {
-            err = LETHE_ERR_VERSION;
+        format = lethe_read_u8(&reader);
+        if (format != SNAPSHOT_FORMAT) {
+            err = format > SNAPSHOT_FORMAT ? LETHE_ERR_VERSION : LETHE_ERR_INTEGRITY;
         } else if (lethe_read_u64(&reader) != ref->epoch || lethe_read_u64(&reader) != ref->seq) {
             err = LETHE_ERR_INTEGRITY;
         } else {
@@ -204,7 +209,8 @@ static enum lethe_err get_root(struct lethe_vault *vault, const struct lethe_sna
         }
     }
     if (err == LETHE_ERR_NOT_FOUND || err == LETHE_ERR_FORMAT || err == LETHE_ERR_INTEGRITY) {
-        lethe_log(LETHE_LOG_ERROR, "snapshot %s is missing or damaged: restore it from a copy of the vault", key);
+        lethe_log(LETHE_LOG_ERROR, "snapshot %s is missing or damaged: restore it from a copy of the vault",
+                  key);
         err = LETHE_ERR_INTEGRITY;
     }
     if (err) {

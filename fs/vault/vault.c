@@ -8,9 +8,9 @@
 #include "fs/vault/vault_private.h"
 #include "lethe/log.h"
 
-enum lethe_err lethe_vault_new(struct lethe_store *store, struct lethe_vault_file *file, const uint8_t json_hash[32],
-                               struct lethe_secret *master, struct lethe_secret *device, const char *pairs_dir,
-                               struct lethe_vault **out)
+enum lethe_err lethe_vault_new(struct lethe_store *store, struct lethe_vault_file *file,
+                               const uint8_t json_hash[32], struct lethe_secret *master,
+                               struct lethe_secret *device, const char *pairs_dir, struct lethe_vault **out)
 {
     struct lethe_vault *vault = calloc(1, sizeof *vault);
     enum lethe_err err = LETHE_ERR_NOMEM;
@@ -107,13 +107,15 @@ void lethe_vault_new_id(struct lethe_id *out)
     random->fill(random->context, out->bytes, sizeof out->bytes);
 }
 
-void lethe_vault_object_key(enum lethe_object_kind kind, const struct lethe_id *id, char out[LETHE_STORE_KEY_MAX + 1])
+void lethe_vault_object_key(enum lethe_object_kind kind, const struct lethe_id *id,
+                            char out[LETHE_STORE_KEY_MAX + 1])
 {
     char hex[33];
     bool artifact = kind == LETHE_OBJECT_ARTIFACT;
 
     lethe_hex(id->bytes, sizeof id->bytes, hex);
-    snprintf(out, LETHE_STORE_KEY_MAX + 1, "%c/%.2s/%s%s", artifact ? 'a' : 'o', hex, hex, artifact ? ".png" : "");
+    snprintf(out, LETHE_STORE_KEY_MAX + 1, "%c/%.2s/%s%s", artifact ? 'a' : 'o', hex, hex,
+             artifact ? ".png" : "");
 }
 
 void lethe_vault_journal_key(uint64_t epoch, const struct lethe_id *id, char out[LETHE_STORE_KEY_MAX + 1])
@@ -128,7 +130,8 @@ static struct lethe_object_name object_name(const struct lethe_vault *vault, enu
                                             const struct lethe_id *id, const struct lethe_id *content,
                                             uint64_t position)
 {
-    struct lethe_object_name name = {.kind = kind, .vault = lethe_vault_settings(vault)->id, .position = position};
+    struct lethe_object_name name = {
+        .kind = kind, .vault = lethe_vault_settings(vault)->id, .position = position};
 
     if (id) {
         name.id = *id;
@@ -139,22 +142,52 @@ static struct lethe_object_name object_name(const struct lethe_vault *vault, enu
     return name;
 }
 
+/* Opens what was just sealed and compares: a broken machine must not write what nobody can read. */
+static enum lethe_err prove(const struct lethe_vault *vault, const struct lethe_object_name *name,
+                            const uint8_t *plaintext, size_t len, const uint8_t *sealed, size_t sealed_len)
+{
+    struct lethe_buf opened = {0};
+    enum lethe_err err = lethe_vault_unseal(vault, name->kind, &name->id, &name->content, name->position,
+                                            sealed, sealed_len, &opened);
+
+    if (err == LETHE_ERR_INTEGRITY ||
+        (!err && (opened.len != len || (len && memcmp(opened.data, plaintext, len))))) {
+        lethe_log(LETHE_LOG_ERROR,
+                  "an object did not open again after sealing: this machine's memory or processor is"
+                  " not to be trusted");
+        err = LETHE_ERR_DIFFERS;
+    }
+    lethe_buf_release(&opened);
+    return err;
+}
+
 enum lethe_err lethe_vault_seal(const struct lethe_vault *vault, enum lethe_object_kind kind,
                                 const struct lethe_id *id, const struct lethe_id *content, uint64_t position,
                                 const uint8_t *plaintext, size_t len, struct lethe_buf *out)
 {
     struct lethe_object_name name = object_name(vault, kind, id, content, position);
     const struct lethe_secret *root = kind == LETHE_OBJECT_PAIR ? vault->pair_root : vault->master;
+    size_t start = out->len;
+    enum lethe_err err;
 
     if (kind == LETHE_OBJECT_ARTIFACT) {
-        return lethe_artifact_seal(root, &name, plaintext, len, lethe_random_system(), out);
+        err = lethe_artifact_seal(root, &name, plaintext, len, lethe_random_system(), out);
+    } else {
+        err = lethe_object_seal(root, &name, kind != LETHE_OBJECT_PACK, plaintext, len, lethe_random_system(),
+                                out);
     }
-    return lethe_object_seal(root, &name, kind != LETHE_OBJECT_PACK, plaintext, len, lethe_random_system(), out);
+    if (!err) {
+        err = prove(vault, &name, plaintext, len, out->data + start, out->len - start);
+    }
+    if (err) {
+        out->len = start;
+    }
+    return err;
 }
 
 enum lethe_err lethe_vault_unseal(const struct lethe_vault *vault, enum lethe_object_kind kind,
-                                  const struct lethe_id *id, const struct lethe_id *content, uint64_t position,
-                                  const uint8_t *sealed, size_t len, struct lethe_buf *out)
+                                  const struct lethe_id *id, const struct lethe_id *content,
+                                  uint64_t position, const uint8_t *sealed, size_t len, struct lethe_buf *out)
 {
     struct lethe_object_name name = object_name(vault, kind, id, content, position);
     const struct lethe_secret *root = kind == LETHE_OBJECT_PAIR ? vault->pair_root : vault->master;
@@ -165,8 +198,8 @@ enum lethe_err lethe_vault_unseal(const struct lethe_vault *vault, enum lethe_ob
     return lethe_object_open(root, &name, kind != LETHE_OBJECT_PACK, sealed, len, out);
 }
 
-enum lethe_err lethe_vault_put(struct lethe_vault *vault, enum lethe_object_kind kind, const struct lethe_id *id,
-                               const uint8_t *sealed, size_t len)
+enum lethe_err lethe_vault_put(struct lethe_vault *vault, enum lethe_object_kind kind,
+                               const struct lethe_id *id, const uint8_t *sealed, size_t len)
 {
     char key[LETHE_STORE_KEY_MAX + 1];
     struct lethe_buf there = {0};
@@ -184,9 +217,9 @@ enum lethe_err lethe_vault_put(struct lethe_vault *vault, enum lethe_object_kind
     return err;
 }
 
-enum lethe_err lethe_vault_get(struct lethe_vault *vault, enum lethe_object_kind kind, const struct lethe_id *id,
-                               const struct lethe_id *content, uint64_t position, uint64_t offset, uint64_t stored,
-                               struct lethe_buf *out)
+enum lethe_err lethe_vault_get(struct lethe_vault *vault, enum lethe_object_kind kind,
+                               const struct lethe_id *id, const struct lethe_id *content, uint64_t position,
+                               uint64_t offset, uint64_t stored, struct lethe_buf *out)
 {
     char key[LETHE_STORE_KEY_MAX + 1];
     struct lethe_buf sealed = {0};
@@ -194,17 +227,20 @@ enum lethe_err lethe_vault_get(struct lethe_vault *vault, enum lethe_object_kind
 
     lethe_vault_object_key(kind, id, key);
     /* One byte more than expected of a whole object: bytes appended behind it are a violation too. */
-    err = lethe_store_get(vault->store, key, offset, kind == LETHE_OBJECT_PACK ? stored : stored + 1, &sealed, NULL);
+    err = lethe_store_get(vault->store, key, offset, kind == LETHE_OBJECT_PACK ? stored : stored + 1, &sealed,
+                          NULL);
     if (err == LETHE_ERR_NOT_FOUND) {
-        lethe_log(LETHE_LOG_ERROR, "object %s is missing from the vault: restore it from a copy of the vault", key);
+        lethe_log(LETHE_LOG_ERROR, "object %s is missing from the vault: restore it from a copy of the vault",
+                  key);
         err = LETHE_ERR_INTEGRITY;
         goto out;
     }
     if (err) {
         goto out;
     }
-    err = sealed.len == stored ? lethe_vault_unseal(vault, kind, id, content, position, sealed.data, sealed.len, out)
-                               : LETHE_ERR_INTEGRITY;
+    err = sealed.len == stored
+              ? lethe_vault_unseal(vault, kind, id, content, position, sealed.data, sealed.len, out)
+              : LETHE_ERR_INTEGRITY;
     if (err == LETHE_ERR_INTEGRITY) {
         lethe_log(LETHE_LOG_ERROR, "object %s is damaged: restore it from a copy of the vault", key);
     }

@@ -43,8 +43,8 @@ void lethe_vault_object_key(enum lethe_object_kind kind, const struct lethe_id *
 void lethe_vault_journal_key(uint64_t epoch, const struct lethe_id *id, char out[LETHE_STORE_KEY_MAX + 1]);
 
 /*
- * Seals plaintext for (kind, id, content, position); the sealed bytes are appended to out. Artifacts become pictures,
- * members of packs are not padded, all others are.
+ * Seals plaintext for (kind, id, content, position); the sealed bytes are appended to out, once they have been opened
+ * again and compared (LETHE_ERR_DIFFERS). Artifacts become pictures, members of packs are not padded, all others are.
  */
 enum lethe_err lethe_vault_seal(const struct lethe_vault *vault, enum lethe_object_kind kind,
                                 const struct lethe_id *id, const struct lethe_id *content, uint64_t position,
