@@ -349,9 +349,10 @@ static void describe(struct lethe_record *record, const struct lethe_photo_info 
 
 /*
  * A rewrite that left the pixels as they were: the artifact and the residual of the version before serve it, once they
- * have been fetched and proven. LETHE_ERR_NOT_FOUND when there is no such version, or it cannot be had just now.
+ * have been fetched and proven. *served is false when there is no such version, or it cannot be had just now; the job
+ * is then as it was.
  */
-static enum lethe_err seal_rewrite(struct job *job, const uint8_t *file, const struct lethe_photo *photo)
+static enum lethe_err seal_rewrite(struct job *job, const uint8_t *file, const struct lethe_photo *photo, bool *served)
 {
     struct lethe_sealer *sealer = job->sealer;
     struct lethe_record before = {0};
@@ -362,8 +363,9 @@ static enum lethe_err seal_rewrite(struct job *job, const uint8_t *file, const s
     size_t recipe_len;
     enum lethe_err err = lethe_record_find_replaced(sealer->options.db, lethe_photo_info(photo)->digest, &before);
 
+    *served = false;
     if (err) {
-        return LETHE_ERR_NOT_FOUND;
+        return LETHE_OK;
     }
     recipe = lethe_photo_recipe(photo, &recipe_len);
     pieces[0] = lethe_restore_find(&before, LETHE_PIECE_ARTIFACT);
@@ -372,9 +374,9 @@ static enum lethe_err seal_rewrite(struct job *job, const uint8_t *file, const s
         lethe_restore_piece(sealer->options.vault, pieces[1], &residual) ||
         lethe_vault_pair(sealer->options.vault, &before.pair, &pair) ||
         prove(job, pair, file, &artifact, &residual, recipe, recipe_len)) {
-        err = LETHE_ERR_NOT_FOUND;
         goto out;
     }
+    *served = true;
     describe(job->record, lethe_photo_info(photo),
              &(struct lethe_photo_quality){.squared_error = before.error, .samples = before.samples}, &before.pair);
     err = lethe_record_add(job->record, pieces[0]);
@@ -405,8 +407,8 @@ static enum lethe_err plain_cost(const uint8_t *file, size_t len, uint64_t *out)
     return err;
 }
 
-/* LETHE_ERR_UNSUPPORTED with *reason when the file is to be stored as what it is. */
-static enum lethe_err seal_photo(struct job *job, const uint8_t *file, enum lethe_reason *reason)
+/* *served is false, *reason says why and the job is as it was when the file is to be stored as what it is. */
+static enum lethe_err seal_photo(struct job *job, const uint8_t *file, enum lethe_reason *reason, bool *served)
 {
     const struct lethe_sealer_options *options = &job->sealer->options;
     struct lethe_buf artifact = {0}, residual = {0};
@@ -419,12 +421,15 @@ static enum lethe_err seal_photo(struct job *job, const uint8_t *file, enum leth
     enum lethe_err err =
         lethe_photo_parse(file, (size_t)job->size, &lethe_image_limits_default, &photo, reason);
 
+    *served = false;
     if (err) {
+        *reason = err == LETHE_ERR_NOMEM ? LETHE_REASON_TOO_LARGE : *reason;
+        err = LETHE_OK;
         goto out;
     }
     recipe = lethe_photo_recipe(photo, &recipe_len);
-    err = seal_rewrite(job, file, photo);
-    if (err != LETHE_ERR_NOT_FOUND) {
+    err = seal_rewrite(job, file, photo, served);
+    if (err || *served) {
         goto out;
     }
     err = lethe_photo_encrypt(photo, options->pair, options->strength, lethe_random_system(), options->pool,
@@ -436,23 +441,20 @@ static enum lethe_err seal_photo(struct job *job, const uint8_t *file, enum leth
     if (!err) {
         err = plain_cost(file, (size_t)job->size, &plain);
     }
-    if (err) {
-        goto out;
-    }
     /* Sealing pads each of the three by the same share as the file itself: compare before it. */
-    if (artifact.len + residual.len + recipe_len + 2 * LETHE_SEAL_OVERHEAD >= plain) {
+    if (!err && artifact.len + residual.len + recipe_len + 2 * LETHE_SEAL_OVERHEAD >= plain) {
         *reason = LETHE_REASON_COST;
-        err = LETHE_ERR_UNSUPPORTED;
         goto out;
     }
-    err = prove(job, options->pair, file, &artifact, &residual, recipe, recipe_len);
-    if (err == LETHE_ERR_DIFFERS || err == LETHE_ERR_FORMAT) {
-        *reason = LETHE_REASON_DIFFERS;
-        err = LETHE_ERR_UNSUPPORTED;
+    if (!err) {
+        err = prove(job, options->pair, file, &artifact, &residual, recipe, recipe_len);
     }
-    if (err) {
+    if (err) { /* the codec works in memory alone: whatever it says is about this file, which is stored all the same */
+        *reason = err == LETHE_ERR_NOMEM ? LETHE_REASON_TOO_LARGE : LETHE_REASON_DIFFERS;
+        err = LETHE_OK;
         goto out;
     }
+    *served = true;
     describe(job->record, lethe_photo_info(photo), &quality, lethe_pair_id(options->pair));
     piece = (struct lethe_piece){.kind = LETHE_PIECE_ARTIFACT};
     err = put_object(job, LETHE_OBJECT_ARTIFACT, 0, artifact.data, artifact.len, &piece);
@@ -497,12 +499,12 @@ static enum lethe_err seal_bytes(struct job *job)
         file = malloc((size_t)job->size);
         err = file ? read_range(job, 0, file, (size_t)job->size) : LETHE_ERR_NOMEM;
         if (!err && looks_like_picture(head, (size_t)job->size)) {
-            err = seal_photo(job, file, &reason);
-            if (err != LETHE_ERR_UNSUPPORTED && err != LETHE_ERR_NOMEM) {
+            bool served;
+
+            err = seal_photo(job, file, &reason, &served);
+            if (err || served) {
                 goto out;
             }
-            reason = err == LETHE_ERR_NOMEM ? LETHE_REASON_TOO_LARGE : reason;
-            err = LETHE_OK;
         }
         if (err) {
             goto out;
