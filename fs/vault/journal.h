@@ -8,6 +8,7 @@
 #ifndef LETHE_FS_VAULT_JOURNAL_H
 #define LETHE_FS_VAULT_JOURNAL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "fs/device/db.h"
@@ -69,6 +70,8 @@ enum lethe_err lethe_segment_put(struct lethe_vault *vault, struct lethe_db *db,
 /* Gets and checks a segment against the chain hash that names it. */
 enum lethe_err lethe_segment_get(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id,
                                  const uint8_t chain[32], struct lethe_segment *out) LETHE_MUST_CHECK;
+/* Whether the vault has no such segment (any more); false also when it does not answer. */
+bool lethe_segment_is_missing(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id);
 /* Applies its changesets with sequence numbers above after to the database (sessions are off meanwhile). */
 enum lethe_err lethe_segment_apply(struct lethe_vault *vault, struct lethe_db *db, const struct lethe_segment *segment,
                                    const struct lethe_id *id, uint64_t after) LETHE_MUST_CHECK;
@@ -91,6 +94,7 @@ enum lethe_err lethe_snapshot_objects(struct lethe_vault *vault, const struct le
 /*
  * Walks from the head to the newest snapshot (or the beginning), then fills an empty database with the tree of the
  * newest epoch not after time (INT64_MAX: the head's). Every hash of the chain is checked. *last receives the segment.
+ * LETHE_ERR_NOT_FOUND when the vault keeps no epoch as old as that.
  */
 enum lethe_err lethe_journal_replay(struct lethe_vault *vault, struct lethe_db *db, const struct lethe_head *head,
                                     int64_t time, struct lethe_segment *last) LETHE_MUST_CHECK;

@@ -269,7 +269,7 @@ static enum lethe_err record_intent(struct lethe_db *db, struct lethe_epoch *epo
         err = lethe_db_run(db, statement);
     }
     /* The settling after a crash needs it. */
-    err = err ? err : lethe_db_set_int(db, "intent_seq", (int64_t)pub_seq);
+    err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_INTENT_SEQ, (int64_t)pub_seq);
     err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_JOURNAL_BYTES, (int64_t)journal_bytes);
     lethe_db_unlock(db);
     epoch->state = 1;
@@ -314,7 +314,11 @@ static enum lethe_err move_head(struct lethe_vault *vault, const struct past *pa
         memcpy(head.chain, epoch->hash, sizeof head.chain);
         head.time = epoch->time;
         head.pair = past->pair;
-        /* generation and hash of vault.json stay as the head had them: who changes that file moves the head too */
+        /* Who changes vault.json moves the head too; had he been cut off in between, it is done for him here. */
+        if (lethe_vault_generation(vault) > head.generation) {
+            head.generation = lethe_vault_generation(vault);
+            memcpy(head.json_hash, lethe_vault_json_hash(vault), sizeof head.json_hash);
+        }
         err = lethe_head_move(vault, &head, &version, &version);
         if (!err || (err != LETHE_ERR_CONFLICT && err != LETHE_ERR_UNREACHABLE)) {
             return err;
@@ -362,24 +366,26 @@ out:
     return err;
 }
 
-/* The next dead content of an epoch up to n. */
-static enum lethe_err next_dead(struct lethe_db *db, uint64_t n, struct lethe_id *out, bool *found)
+/* The next content after *id that died up to epoch n and that no other content is built on. */
+static enum lethe_err next_dead(struct lethe_db *db, uint64_t n, struct lethe_id *id, bool *found)
 {
     sqlite3_stmt *statement;
     enum lethe_err err;
 
     lethe_db_lock(db);
     err = lethe_db_statement(db,
-                             "SELECT content FROM dead WHERE epoch <= ?"
-                             " AND NOT EXISTS(SELECT 1 FROM local WHERE base = dead.content) LIMIT 1", &statement);
+                             "SELECT content FROM dead WHERE content > ? AND epoch <= ?"
+                             " AND NOT EXISTS(SELECT 1 FROM local WHERE base = dead.content) ORDER BY content LIMIT 1",
+                             &statement);
     if (!err) {
-        sqlite3_bind_int64(statement, 1, (int64_t)n);
+        sqlite3_bind_blob(statement, 1, id->bytes, sizeof id->bytes, SQLITE_TRANSIENT);
+        sqlite3_bind_int64(statement, 2, (int64_t)n);
         err = lethe_db_step(db, statement, found);
     }
     if (!err && *found) {
-        *found = sqlite3_column_bytes(statement, 0) == (int)sizeof *out;
+        *found = sqlite3_column_bytes(statement, 0) == (int)sizeof *id;
         if (*found) {
-            memcpy(out, sqlite3_column_blob(statement, 0), sizeof *out);
+            memcpy(id, sqlite3_column_blob(statement, 0), sizeof *id);
         }
         sqlite3_reset(statement);
     }
@@ -387,26 +393,43 @@ static enum lethe_err next_dead(struct lethe_db *db, uint64_t n, struct lethe_id
     return err;
 }
 
-enum lethe_err lethe_epoch_sweep(struct lethe_db *db, struct lethe_contents *contents, uint64_t n)
+/* In the gate, so that blocks and rows go in one commit. */
+static enum lethe_err sweep_one(const struct lethe_publisher_options *options, const struct lethe_id *id, uint64_t n)
 {
-    struct lethe_id id;
+    sqlite3_stmt *statement;
+    enum lethe_err err = lethe_contents_drop(options->contents, id);
+
+    /* Only now that nothing is built on it: its record is what brings its bytes. Epochs from n on do not name it. */
+    if (err || !(err = lethe_record_remove(options->db, id, n))) {
+        return err;
+    }
+    lethe_db_lock(options->db);
+    if (!lethe_db_statement(options->db, "INSERT OR REPLACE INTO dead(content, epoch) VALUES(?, ?)", &statement)) {
+        sqlite3_bind_blob(statement, 1, id->bytes, sizeof id->bytes, SQLITE_STATIC);
+        sqlite3_bind_int64(statement, 2, (int64_t)n);
+        (void)!lethe_db_run(options->db, statement); /* else a recovery finds it */
+    }
+    lethe_db_unlock(options->db);
+    return err;
+}
+
+enum lethe_err lethe_epoch_sweep(const struct lethe_publisher_options *options, uint64_t n)
+{
+    struct lethe_id id = {{0}};
     bool found = true;
     enum lethe_err err = LETHE_OK;
 
-    while (!err && !(err = next_dead(db, n, &id, &found)) && found) {
-        sqlite3_stmt *statement;
-
-        /* Named by epochs before n only; from n on nothing needs it. */
-        err = lethe_record_remove(db, &id, n);
-        if (!err) {
-            err = lethe_contents_drop(contents, &id);
+    while (!err) {
+        err = next_dead(options->db, n, &id, &found);
+        if (err || !found) {
+            break;
         }
-        lethe_db_lock(db);
-        if (!err && !(err = lethe_db_statement(db, "DELETE FROM dead WHERE content = ?", &statement))) {
-            sqlite3_bind_blob(statement, 1, id.bytes, sizeof id.bytes, SQLITE_STATIC);
-            err = lethe_db_run(db, statement);
+        lethe_gate_enter(options->committer);
+        err = sweep_one(options, &id, n);
+        lethe_gate_leave(options->committer, true);
+        if (err == LETHE_ERR_BUSY) { /* a content made since the last commit is built on it: next time */
+            err = LETHE_OK;
         }
-        lethe_db_unlock(db);
     }
     return err;
 }
@@ -450,17 +473,48 @@ static enum lethe_err put_segment(const struct lethe_publisher_options *options,
     return err ? err : lethe_commit_wait(options->committer);
 }
 
+/*
+ * An intent whose head move was not seen to happen: it may have happened, or may yet (a request on its way). So the
+ * head goes to this very segment; a second one for the epoch would look like another device's. Unless the segment is
+ * there no more: then nobody can have gone to it.
+ */
+static enum lethe_err resume_intent(const struct lethe_publisher_options *options, struct lethe_epoch *epoch,
+                                    uint64_t *pub_seq)
+{
+    struct lethe_segment segment;
+    int64_t seq = 0;
+    enum lethe_err err;
+
+    if (lethe_segment_is_missing(options->vault, epoch->n, &epoch->segment)) {
+        epoch->state = 0;
+        return LETHE_OK;
+    }
+    err = lethe_segment_get(options->vault, epoch->n, &epoch->segment, epoch->hash, &segment);
+    if (err) {
+        return err;
+    }
+    lethe_segment_release(&segment);
+    lethe_db_lock(options->db);
+    err = lethe_db_get_int(options->db, LETHE_CONFIG_INTENT_SEQ, 0, &seq);
+    lethe_db_unlock(options->db);
+    *pub_seq = (uint64_t)seq;
+    return err ? err : lethe_commit_wait(options->committer); /* the intent itself, had its commit failed */
+}
+
 enum lethe_err lethe_epoch_publish(const struct lethe_publisher_options *options, struct lethe_epoch *epoch)
 {
     struct past past = {0};
     uint64_t pub_seq = 0;
-    enum lethe_err err = lethe_sealer_run(options->sealer, epoch->n);
+    enum lethe_err err = epoch->state == 1 ? resume_intent(options, epoch, &pub_seq) : LETHE_OK;
 
     if (!err) {
         err = read_past(options, &past);
     }
-    if (!err) {
-        err = put_segment(options, epoch, &past, &pub_seq);
+    if (!err && epoch->state == 0) {
+        err = lethe_sealer_run(options->sealer, epoch->n);
+        if (!err) {
+            err = put_segment(options, epoch, &past, &pub_seq);
+        }
     }
     if (!err) {
         err = move_head(options->vault, &past, epoch);
@@ -469,7 +523,7 @@ enum lethe_err lethe_epoch_publish(const struct lethe_publisher_options *options
         err = lethe_epoch_settle(options->db, epoch, pub_seq);
     }
     if (!err) {
-        err = lethe_epoch_sweep(options->db, options->contents, epoch->n);
+        err = lethe_epoch_sweep(options, epoch->n);
     }
     if (!err) {
         lethe_contents_progress(options->contents);
@@ -499,7 +553,7 @@ enum lethe_err lethe_publisher_check(struct lethe_vault *vault, struct lethe_db 
     err = lethe_epoch_pending(db, &pending);
     if (!err && pending.state == 1 && is_ours(&head, &pending)) {
         lethe_db_lock(db);
-        err = lethe_db_get_int(db, "intent_seq", 0, &pub_seq);
+        err = lethe_db_get_int(db, LETHE_CONFIG_INTENT_SEQ, 0, &pub_seq);
         lethe_db_unlock(db);
         return err ? err : lethe_epoch_settle(db, &pending, (uint64_t)pub_seq);
     }

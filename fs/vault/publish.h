@@ -30,7 +30,7 @@ enum lethe_err lethe_epoch_publish(const struct lethe_publisher_options *options
 enum lethe_err lethe_epoch_settle(struct lethe_db *db, const struct lethe_epoch *epoch, uint64_t pub_seq)
     LETHE_MUST_CHECK;
 /* Drops the contents that no epoch names since n was published. */
-enum lethe_err lethe_epoch_sweep(struct lethe_db *db, struct lethe_contents *contents, uint64_t n) LETHE_MUST_CHECK;
+enum lethe_err lethe_epoch_sweep(const struct lethe_publisher_options *options, uint64_t n) LETHE_MUST_CHECK;
 void lethe_epoch_release(struct lethe_epoch *epoch);
 
 #endif

@@ -37,6 +37,7 @@ struct lethe_publisher_options {
 #define LETHE_CONFIG_SEGMENT "segment"      /* its segment's id */
 #define LETHE_CONFIG_TREE_SEQ "tree_seq"    /* the last changeset of the tree in it */
 #define LETHE_CONFIG_VAULT_SEQ "vault_seq"  /* the last changeset of the vault's tables in it */
+#define LETHE_CONFIG_INTENT_SEQ "intent_seq" /* what VAULT_SEQ becomes once the head has moved to the intent */
 #define LETHE_CONFIG_PAIR "pair"            /* the pair for new artifacts */
 #define LETHE_CONFIG_SNAP_EPOCH "snap_epoch" /* the newest snapshot */
 #define LETHE_CONFIG_SNAP_SEQ "snap_seq"

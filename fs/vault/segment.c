@@ -213,6 +213,15 @@ enum lethe_err lethe_segment_get(struct lethe_vault *vault, uint64_t epoch, cons
     return err;
 }
 
+bool lethe_segment_is_missing(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id)
+{
+    char key[LETHE_STORE_KEY_MAX + 1];
+    struct lethe_store_stat stat;
+
+    lethe_vault_journal_key(epoch, id, key);
+    return lethe_store_stat(lethe_vault_store(vault), key, &stat) == LETHE_ERR_NOT_FOUND;
+}
+
 static int refuse_conflict(void *context, int conflict, sqlite3_changeset_iter *iterator)
 {
     (void)context;
