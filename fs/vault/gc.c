@@ -13,7 +13,7 @@
 #include <time.h>
 
 #include "fs/vault/journal.h"
-#include "lethe/log.h"
+#include "fs/vault/publish.h"
 
 #define GRACE_SECONDS (24 * 3600)
 
@@ -31,6 +31,7 @@ struct gc {
     uint64_t floor;  /* epoch of S; segments before it go */
     struct id_set needed;
     struct id_set chain; /* ids of the kept segments */
+    struct lethe_id noted; /* the snapshot whose objects were noted last */
 };
 
 static enum lethe_err add(struct id_set *set, const struct lethe_id *id)
@@ -64,14 +65,76 @@ static bool has(const struct id_set *set, const struct lethe_id *id)
     return set->count && bsearch(id, set->ids, set->count, sizeof *id, compare);
 }
 
+/* Notes what one segment and the snapshot that it names need. */
+static enum lethe_err note_segment(struct gc *gc, const struct lethe_id *id, const struct lethe_segment *segment)
+{
+    enum lethe_err err = add(&gc->chain, id);
+
+    for (size_t i = 0; i < segment->count && !err; i++) {
+        err = add(&gc->needed, &segment->parts[i].id);
+    }
+    if (!err && segment->snapshot.epoch > 0 && !lethe_id_equal(&segment->snapshot.id, &gc->noted)) {
+        gc->noted = segment->snapshot.id;
+        err = lethe_snapshot_objects(gc->options->vault, &segment->snapshot, add_needed, &gc->needed);
+    }
+    return err;
+}
+
+/*
+ * What this device has put for an epoch that the head does not name yet, however long ago that was: the segment of an
+ * intent, and a snapshot that the next segment will name.
+ */
+static enum lethe_err note_pending(struct gc *gc)
+{
+    struct lethe_vault *vault = gc->options->vault;
+    struct lethe_db *db = gc->options->db;
+    struct lethe_snapshot_ref snapshot = {0};
+    struct lethe_epoch pending;
+    struct lethe_segment segment;
+    struct lethe_buf id = {0};
+    int64_t epoch = 0, seq = 0;
+    enum lethe_err err = lethe_epoch_pending(db, &pending);
+
+    if (!err && pending.state == 1) {
+        err = lethe_segment_get(vault, pending.n, &pending.segment, pending.hash, &segment);
+        if (!err) {
+            err = note_segment(gc, &pending.segment, &segment);
+            lethe_segment_release(&segment);
+        }
+    }
+    if (err && err != LETHE_ERR_NOT_FOUND) {
+        return err;
+    }
+    lethe_db_lock(db);
+    err = lethe_db_get_int(db, LETHE_CONFIG_SNAP_EPOCH, 0, &epoch);
+    err = err ? err : lethe_db_get_int(db, LETHE_CONFIG_SNAP_SEQ, 0, &seq);
+    if (!err && epoch > 0) {
+        err = lethe_db_get_blob(db, LETHE_CONFIG_SNAP_ID, &id);
+    }
+    lethe_db_unlock(db);
+    if (!err && epoch > 0) {
+        err = id.len == sizeof snapshot.id ? LETHE_OK : LETHE_ERR_INTEGRITY;
+    }
+    if (!err && epoch > 0) {
+        snapshot.epoch = (uint64_t)epoch;
+        snapshot.seq = (uint64_t)seq;
+        memcpy(&snapshot.id, id.data, sizeof snapshot.id);
+        if (!lethe_id_equal(&snapshot.id, &gc->noted)) {
+            err = lethe_snapshot_objects(vault, &snapshot, add_needed, &gc->needed);
+        }
+    }
+    lethe_buf_release(&id);
+    return err;
+}
+
 /* Walks back from the head as far as epochs are kept, and notes what they need. */
 static enum lethe_err walk(struct gc *gc)
 {
     struct lethe_vault *vault = gc->options->vault;
-    struct lethe_snapshot_ref last = {0};
     struct lethe_head head;
     struct lethe_id id;
     uint8_t chain[32];
+    uint64_t lowest = 0; /* the oldest snapshot that a segment named */
     bool found = false;
     enum lethe_err err = lethe_head_get(vault, &head, NULL);
     uint64_t epoch = err ? 0 : head.epoch;
@@ -83,6 +146,11 @@ static enum lethe_err walk(struct gc *gc)
     while (!err && epoch > 0) {
         struct lethe_segment segment;
 
+        /* Behind its oldest snapshot the history may have been collected before. */
+        if (!found && epoch < lowest && lethe_segment_is_missing(vault, epoch, &id)) {
+            gc->oldest = gc->floor = lowest;
+            break;
+        }
         err = lethe_segment_get(vault, epoch, &id, chain, &segment);
         if (err) {
             break;
@@ -92,14 +160,8 @@ static enum lethe_err walk(struct gc *gc)
             gc->oldest = epoch;
             gc->floor = segment.snapshot.epoch;
         }
-        err = add(&gc->chain, &id);
-        for (size_t i = 0; i < segment.count && !err; i++) {
-            err = add(&gc->needed, &segment.parts[i].id);
-        }
-        if (!err && segment.snapshot.epoch > 0 && !lethe_id_equal(&segment.snapshot.id, &last.id)) {
-            last = segment.snapshot;
-            err = lethe_snapshot_objects(vault, &last, add_needed, &gc->needed);
-        }
+        lowest = segment.snapshot.epoch;
+        err = note_segment(gc, &id, &segment);
         id = segment.previous;
         memcpy(chain, segment.previous_chain, sizeof chain);
         lethe_segment_release(&segment);
@@ -112,6 +174,9 @@ static enum lethe_err walk(struct gc *gc)
             gc->floor = 0;
         }
         epoch--;
+    }
+    if (!err) {
+        err = note_pending(gc);
     }
     if (gc->needed.count) {
         qsort(gc->needed.ids, gc->needed.count, sizeof *gc->needed.ids, compare);

@@ -29,6 +29,7 @@ static enum lethe_err walk(struct lethe_vault *vault, const struct lethe_head *h
 {
     uint64_t epoch = head->epoch;
     struct lethe_id id = head->segment;
+    uint64_t lowest = 0; /* the oldest snapshot that a segment named */
     uint8_t chain[32];
     bool found = false;
 
@@ -44,11 +45,16 @@ static enum lethe_err walk(struct lethe_vault *vault, const struct lethe_head *h
         way->steps = steps;
         step = &steps[way->count];
         step->id = id;
+        /* Behind its oldest snapshot the history may have been collected: the target is older than what is kept. */
+        if (!found && epoch < lowest && lethe_segment_is_missing(vault, epoch, &id)) {
+            return LETHE_ERR_NOT_FOUND;
+        }
         err = lethe_segment_get(vault, epoch, &id, chain, &step->segment);
         if (err) {
             return err;
         }
         way->count++;
+        lowest = step->segment.snapshot.epoch;
         if (!found && step->segment.time <= time) {
             found = true;
             *target = way->count - 1;
