@@ -58,6 +58,37 @@ static enum lethe_err settle_config(struct lethe_db *db, const struct lethe_head
     return err;
 }
 
+/*
+ * Contents that no inode names any more: they died with the newest epoch, and the device that published it had yet to
+ * take them out of the tables.
+ */
+static enum lethe_err forget_unnamed(struct lethe_db *db, uint64_t epoch)
+{
+    struct lethe_buf ids = {0};
+    sqlite3_stmt *statement;
+    bool row = false;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = lethe_db_statement(
+        db, "SELECT id FROM content WHERE id NOT IN (SELECT content FROM inode WHERE content IS NOT NULL)", &statement);
+    while (!err && !(err = lethe_db_step(db, statement, &row)) && row) {
+        if (sqlite3_column_bytes(statement, 0) == (int)sizeof(struct lethe_id)) {
+            lethe_buf_put(&ids, sqlite3_column_blob(statement, 0), sizeof(struct lethe_id));
+        }
+    }
+    lethe_db_unlock(db);
+    err = err ? err : lethe_buf_status(&ids);
+    for (size_t at = 0; at < ids.len && !err; at += sizeof(struct lethe_id)) {
+        struct lethe_id id;
+
+        memcpy(&id, ids.data + at, sizeof id);
+        err = lethe_record_remove(db, &id, epoch);
+    }
+    lethe_buf_release(&ids);
+    return err;
+}
+
 static enum lethe_err make_database(struct lethe_vault *vault, const char *state_dir, const struct lethe_head *head,
                                     bool replay)
 {
@@ -74,6 +105,9 @@ static enum lethe_err make_database(struct lethe_vault *vault, const char *state
     }
     if (!err && replay) {
         err = lethe_journal_replay(vault, db, head, INT64_MAX, &last);
+    }
+    if (!err && replay) {
+        err = forget_unnamed(db, head->epoch);
     }
     if (!err) {
         err = lethe_vault_pair_record(vault, db, &head->pair);
@@ -165,6 +199,9 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
     if (err) {
         lethe_log(LETHE_LOG_ERROR, "%s cannot be made: %s", options->location, lethe_store_why(err));
         goto out;
+    }
+    if (options->decorate) {
+        store = options->decorate(options->decorate_context, store);
     }
     err = refuse_taken(store, options->location);
     if (err) {

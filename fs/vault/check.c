@@ -35,6 +35,8 @@ static const struct {
     {"SELECT i.ino FROM inode i WHERE i.content IS NOT NULL AND NOT EXISTS(SELECT 1 FROM content c WHERE c.id = i.content)",
      "the content is recorded nowhere"},
     {"SELECT i.ino FROM inode i JOIN content c ON c.id = i.content WHERE c.size != i.size", "the size is not the content's"},
+    {"SELECT 0 FROM object o WHERE o.kind != 8 AND o.refs != (SELECT count(*) FROM piece p WHERE p.object = o.id)",
+     "an object counts its pieces wrongly"},
     {"SELECT x.ino FROM xattr x LEFT JOIN inode i ON i.ino = x.ino WHERE i.ino IS NULL",
      "an extended attribute belongs to no inode"},
 };
@@ -86,7 +88,33 @@ static enum lethe_err next_id(struct lethe_db *db, const char *sql, struct lethe
     return err;
 }
 
-/* Objects of epochs gone by that gc has not collected yet may be missing: nothing needs them. */
+/*
+ * The contents that files have. Others may stand in the table content (they died with this epoch and are taken out of
+ * the tables in the next) while their objects have been collected: nothing needs them.
+ */
+static enum lethe_err list_needed(struct check *check)
+{
+    static const char *const steps[] = {
+        "CREATE TEMP TABLE IF NOT EXISTS needed(id BLOB PRIMARY KEY) WITHOUT ROWID",
+        "DELETE FROM needed",
+        "INSERT OR IGNORE INTO needed SELECT content FROM inode WHERE content IS NOT NULL",
+    };
+    struct lethe_db *db = check->options->db;
+    enum lethe_err err = LETHE_OK;
+
+    lethe_db_lock(db);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps && !err; i++) {
+        sqlite3_stmt *statement;
+
+        err = lethe_db_statement(db, steps[i], &statement);
+        if (!err) {
+            err = lethe_db_run(db, statement);
+        }
+    }
+    lethe_db_unlock(db);
+    return err;
+}
+
 static enum lethe_err check_objects(struct check *check)
 {
     struct lethe_store *store = lethe_vault_store(check->options->vault);
@@ -95,8 +123,11 @@ static enum lethe_err check_objects(struct check *check)
     bool found = true;
     enum lethe_err err = LETHE_OK;
 
-    while (!err && !(err = next_id(db, "SELECT id FROM object WHERE id > ? AND refs > 0 ORDER BY id LIMIT 1", &id,
-                                   &found)) &&
+    while (!err && !(err = next_id(db,
+                                   "SELECT id FROM object o WHERE id > ? AND refs > 0 AND (kind = 8 OR EXISTS(SELECT 1"
+                                   " FROM piece p JOIN needed n ON n.id = p.content WHERE p.object = o.id))"
+                                   " ORDER BY id LIMIT 1",
+                                   &id, &found)) &&
            found) {
         enum lethe_object_kind kind = 0;
         char key[LETHE_STORE_KEY_MAX + 1], line[LETHE_STORE_KEY_MAX + 64];
@@ -199,8 +230,10 @@ static enum lethe_err check_contents(struct check *check)
     uint64_t done = 0;
     enum lethe_err err = LETHE_OK;
 
-    while (!err && !(err = next_id(check->options->db, "SELECT id FROM content WHERE id > ? ORDER BY id LIMIT 1", &id,
-                                   &found)) &&
+    while (!err && !(err = next_id(check->options->db,
+                                   "SELECT id FROM content WHERE id > ? AND id IN (SELECT id FROM needed)"
+                                   " ORDER BY id LIMIT 1",
+                                   &id, &found)) &&
            found) {
         enum lethe_err one = check_content(check, &id);
 
@@ -266,7 +299,7 @@ static enum lethe_err count_files(struct check *check)
     enum lethe_err err;
 
     lethe_db_lock(check->options->db);
-    err = lethe_db_statement(check->options->db, "SELECT count(*) FROM content", &statement);
+    err = lethe_db_statement(check->options->db, "SELECT count(*) FROM needed", &statement);
     if (!err) {
         err = lethe_db_step(check->options->db, statement, &row);
         check->result->files = row ? (uint64_t)sqlite3_column_int64(statement, 0) : 0;
@@ -282,7 +315,10 @@ enum lethe_err lethe_check_run(const struct lethe_check_options *options, struct
     enum lethe_err err;
 
     *result = (struct lethe_check_result){0};
-    err = count_files(&check);
+    err = list_needed(&check);
+    if (!err) {
+        err = count_files(&check);
+    }
     if (!err) {
         err = check_tree(&check);
     }
