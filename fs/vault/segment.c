@@ -117,8 +117,8 @@ static enum lethe_err read_header(const uint8_t *bytes, size_t len, struct lethe
 
     lethe_reader_init(&reader, bytes, len);
     format = lethe_read_u8(&reader);
-    if (!reader.bad && format > SEGMENT_FORMAT) {
-        return LETHE_ERR_VERSION;
+    if (!reader.bad && format != SEGMENT_FORMAT) {
+        return format > SEGMENT_FORMAT ? LETHE_ERR_VERSION : LETHE_ERR_FORMAT;
     }
     segment->epoch = lethe_read_u64(&reader);
     segment->time = (int64_t)lethe_read_u64(&reader);
