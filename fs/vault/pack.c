@@ -98,28 +98,6 @@ size_t lethe_pack_size(const struct lethe_pack *pack)
     return pack->plain.len + pack->count * LETHE_SEAL_OVERHEAD;
 }
 
-/* Opens every member from the sealed bytes and compares it with its payload. */
-static enum lethe_err verify(const struct lethe_pack *pack, const struct lethe_id *id, const struct lethe_buf *sealed)
-{
-    struct lethe_buf opened = {0};
-    enum lethe_err err = LETHE_OK;
-
-    for (size_t i = 0; i < pack->count && !err; i++) {
-        const struct member *member = &pack->members[i];
-        const struct lethe_piece *piece = &member->record->pieces[member->record->count - 1];
-
-        lethe_buf_reset(&opened);
-        err = lethe_vault_unseal(pack->vault, LETHE_OBJECT_PACK, id, &piece->origin, piece->position,
-                                 sealed->data + piece->offset, (size_t)piece->stored, &opened);
-        if (!err && (opened.len != member->len ||
-                     (member->len && memcmp(opened.data, pack->plain.data + member->start, member->len) != 0))) {
-            err = LETHE_ERR_DIFFERS;
-        }
-    }
-    lethe_buf_release(&opened);
-    return err;
-}
-
 static enum lethe_err seal_members(struct lethe_pack *pack, const struct lethe_id *id, struct lethe_buf *sealed)
 {
     enum lethe_err err = LETHE_OK;
@@ -172,9 +150,6 @@ enum lethe_err lethe_pack_flush(struct lethe_pack *pack, uint64_t *stored)
     }
     lethe_vault_new_id(&id);
     err = seal_members(pack, &id, &sealed);
-    if (!err) {
-        err = verify(pack, &id, &sealed);
-    }
     if (!err) {
         err = lethe_vault_put(pack->vault, LETHE_OBJECT_PACK, &id, sealed.data, sealed.len);
     }

@@ -28,7 +28,7 @@ enum lethe_err lethe_pack_add(struct lethe_pack *pack, struct lethe_record *reco
                               const uint8_t *payload, size_t len) LETHE_MUST_CHECK;
 /* Sealed bytes waiting. */
 size_t lethe_pack_size(const struct lethe_pack *pack);
-/* Seals, opens again, puts, and calls done for every member; the pack is empty afterwards. The first error. */
+/* Seals, puts, and calls done for every member; the pack is empty afterwards. The first error. */
 enum lethe_err lethe_pack_flush(struct lethe_pack *pack, uint64_t *stored) LETHE_MUST_CHECK;
 
 #endif

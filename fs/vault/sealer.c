@@ -165,12 +165,12 @@ static enum lethe_err compress(const uint8_t *bytes, size_t len, struct lethe_bu
     return LETHE_OK;
 }
 
-/* Seals payload as an object of its own, proves that it opens to the same bytes, and puts it; fills piece. */
+/* Seals payload as an object of its own and puts it; fills piece. */
 static enum lethe_err put_object(struct job *job, enum lethe_object_kind kind, uint64_t position,
                                  const uint8_t *payload, size_t len, struct lethe_piece *piece)
 {
     struct lethe_vault *vault = job->sealer->options.vault;
-    struct lethe_buf sealed = {0}, opened = {0};
+    struct lethe_buf sealed = {0};
     enum lethe_err err;
 
     lethe_vault_new_id(&piece->object);
@@ -178,13 +178,6 @@ static enum lethe_err put_object(struct job *job, enum lethe_object_kind kind, u
     piece->origin = job->record->content;
     piece->position = position;
     err = lethe_vault_seal(vault, kind, &piece->object, &piece->origin, position, payload, len, &sealed);
-    if (!err) {
-        err = lethe_vault_unseal(vault, kind, &piece->object, &piece->origin, position, sealed.data, sealed.len,
-                                 &opened);
-    }
-    if (!err && (opened.len != len || (len && memcmp(opened.data, payload, len) != 0))) {
-        err = LETHE_ERR_DIFFERS;
-    }
     if (!err) {
         err = lethe_vault_put(vault, kind, &piece->object, sealed.data, sealed.len);
     }
@@ -195,7 +188,6 @@ static enum lethe_err put_object(struct job *job, enum lethe_object_kind kind, u
         err = lethe_record_add(job->record, piece);
     }
     lethe_buf_release(&sealed);
-    lethe_buf_release(&opened);
     return err;
 }
 
