@@ -2,7 +2,6 @@
 #include "fs/vault/pack.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 struct member {
     struct lethe_record *record;
