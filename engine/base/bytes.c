@@ -157,7 +157,9 @@ void lethe_buf_take(struct lethe_buf *buf, uint8_t **data, size_t *len)
 
 void lethe_reader_init(struct lethe_reader *reader, const void *bytes, size_t len)
 {
-    reader->at = bytes;
+    static const uint8_t nothing[1]; /* an empty buffer is NULL, and nothing may be added to NULL, not even zero */
+
+    reader->at = bytes ? bytes : nothing;
     reader->end = reader->at + len;
     reader->bad = false;
 }
