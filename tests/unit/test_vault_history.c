@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/* Many epochs, a snapshot among them: every kept moment comes back, before and after collection. */
+#include "vault_fixture.h"
+
+#define MOMENTS 40
+
+struct moment {
+    int64_t time;
+    char *tree;
+};
+
+static struct moment moments[MOMENTS];
+static unsigned count;
+
+static int64_t newest_time(struct lethe_session *session)
+{
+    return fixture_number(session, "SELECT time FROM epoch WHERE state = 2 ORDER BY n DESC LIMIT 1");
+}
+
+static void publish(struct fixture *fixture)
+{
+    assert_true(count < MOMENTS);
+    moments[count].tree = fixture_describe(fixture->session);
+    assert_int_equal(fixture_publish(fixture), LETHE_OK);
+    fixture_assert_refs(fixture->session);
+    moments[count++].time = newest_time(fixture->session);
+}
+
+/* A file whose extended attribute brings 60000 bytes into the journal that do not compress. */
+static void add_weight(struct fixture *fixture, unsigned i)
+{
+    struct lethe_tree *tree = fixture->session->tree;
+    struct lethe_buf bytes = {0};
+    struct stat attr;
+    char name[32];
+
+    snprintf(name, sizeof name, "weight %u", i % 30);
+    fixture_noise(100 + i, &bytes, 50 + i);
+    fixture_put(fixture, name, &bytes);
+    fixture_noise(1000 + i, &bytes, 60000);
+    assert_int_equal(lethe_tree_lookup(tree, 1, name, &attr), 0);
+    assert_int_equal(lethe_tree_setxattr(tree, attr.st_ino, "user.weight", bytes.data, bytes.len, 0), 0);
+    lethe_tree_forget(tree, attr.st_ino, 1);
+    lethe_buf_release(&bytes);
+}
+
+/* Rewrites, clones, deletions, renames; the same for each i. */
+static void stir(struct fixture *fixture, unsigned i)
+{
+    struct lethe_tree *tree = fixture->session->tree;
+    struct lethe_file *from, *to;
+    struct lethe_buf bytes = {0};
+    uint64_t done;
+    char name[32], other[32];
+
+    fixture_photo(7, 128, i, &bytes); /* the same pixels each time */
+    fixture_put(fixture, "again.png", &bytes);
+    fixture_patch(fixture, "large", (uint64_t)(i % 5) << 20, "stirred");
+    snprintf(name, sizeof name, "pair %u", i % 3);
+    fixture_photo(20 + i, 128, 0, &bytes);
+    fixture_put(fixture, name, &bytes);
+    snprintf(other, sizeof other, "clone %u", i % 3);
+    from = fixture_file(fixture, "large", O_RDONLY);
+    to = fixture_file(fixture, other, O_RDWR | O_TRUNC);
+    assert_int_equal(lethe_tree_copy(from, 0, to, 0, UINT32_MAX, &done), 0);
+    lethe_tree_release_file(from);
+    lethe_tree_release_file(to);
+    if (i % 4 == 3) {
+        assert_int_equal(lethe_tree_unlink(tree, 1, other), 0);
+        assert_int_equal(lethe_tree_rename(tree, 1, name, 1, "moved.png", 0), 0);
+    }
+    lethe_buf_release(&bytes);
+}
+
+static enum lethe_err collect(struct fixture *fixture, int64_t keep, struct lethe_gc_result *result)
+{
+    return lethe_gc_run(&(struct lethe_gc_options){.vault = fixture->session->vault,
+                                                   .db = fixture->session->db,
+                                                   .committer = fixture->session->committer,
+                                                   .keep_seconds = keep},
+                        result);
+}
+
+static void make_history(struct fixture *fixture)
+{
+    struct lethe_buf bytes = {0};
+    unsigned i = 0;
+
+    count = 0;
+    fixture_make(fixture);
+    assert_int_equal(fixture_init(fixture), LETHE_OK);
+    assert_int_equal(fixture_open(fixture), LETHE_OK);
+    fixture_noise(3, &bytes, (9u << 19) + 77);
+    fixture_put(fixture, "large", &bytes);
+    lethe_buf_release(&bytes);
+    publish(fixture);
+    for (; i < 19; i++) {
+        add_weight(fixture, i);
+        if (i % 5 == 0) {
+            stir(fixture, i);
+            publish(fixture);
+        }
+    }
+    assert_int_equal(fixture_number(fixture->session, "SELECT value FROM config WHERE key = 'snap_epoch'"), 0);
+    publish(fixture); /* the cut that finds enough since the beginning */
+    add_weight(fixture, i++);
+    publish(fixture);
+    assert_true(fixture_number(fixture->session, "SELECT value FROM config WHERE key = 'snap_epoch'") > 3);
+    for (unsigned k = 0; k < 4; k++) {
+        stir(fixture, k + 40);
+        publish(fixture);
+    }
+}
+
+static void release(struct fixture *fixture)
+{
+    for (unsigned i = 0; i < count; i++) {
+        free(moments[i].tree);
+    }
+    fixture_remove(fixture);
+}
+
+static void test_moments(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    make_history(&fixture);
+    fixture_close(&fixture);
+    for (unsigned i = 0; i < count; i++) {
+        fixture_assert_vault(&fixture, moments[i].time, moments[i].tree);
+    }
+    fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, moments[count - 1].tree);
+    fixture_assert_recovers(&fixture, moments[count - 1].tree);
+    release(&fixture);
+}
+
+static void test_collect_all(void **state)
+{
+    struct lethe_gc_result result;
+    struct lethe_session_options options;
+    struct lethe_session *session;
+    struct fixture fixture;
+    const char *newest;
+
+    (void)state;
+    make_history(&fixture);
+    newest = moments[count - 1].tree;
+    assert_int_equal(collect(&fixture, 0, &result), LETHE_OK);
+    assert_true(result.objects > 10);
+    fixture_assert_refs(fixture.session);
+    /* What was collected is not published yet: the vault must be well all the same. */
+    fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, newest);
+    fixture_assert_vault(&fixture, moments[count - 1].time, newest);
+    fixture_assert_recovers(&fixture, newest);
+    options = fixture_options(&fixture);
+    options.at = moments[0].time;
+    assert_int_equal(lethe_session_open(&options, &session), LETHE_ERR_ARG);
+    /* Again, with less and with more to keep than there is. */
+    assert_int_equal(collect(&fixture, 0, &result), LETHE_OK);
+    assert_int_equal(result.objects, 0);
+    assert_int_equal(collect(&fixture, 1 << 30, &result), LETHE_OK);
+    assert_int_equal(result.objects, 0);
+    for (unsigned k = 0; k < 3; k++) {
+        stir(&fixture, k + 60);
+        publish(&fixture);
+        newest = moments[count - 1].tree;
+        assert_int_equal(collect(&fixture, 0, &result), LETHE_OK);
+        fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, newest);
+    }
+    fixture_close(&fixture);
+    fixture_run("rm -rf %s", fixture.cache);
+    assert_int_equal(fixture_open(&fixture), LETHE_OK);
+    {
+        char *found = fixture_describe(fixture.session);
+
+        assert_string_equal(found, newest);
+        free(found);
+    }
+    fixture_close(&fixture);
+    fixture_assert_recovers(&fixture, newest);
+    release(&fixture);
+}
+
+/* A collection that is cut short at any call leaves a vault that is well, and is done by the next. */
+static void test_collect_faults(void **state)
+{
+    struct lethe_gc_result result;
+    struct fixture fixture;
+    const char *newest;
+    bool hit = true;
+
+    (void)state;
+    make_history(&fixture);
+    newest = moments[count - 1].tree;
+    fixture_close(&fixture);
+    fixture_save(&fixture);
+    for (unsigned nth = 1; hit; nth += nth < 20 ? 1 : 7) {
+        enum lethe_err err;
+
+        fixture_load(&fixture);
+        assert_int_equal(fixture_open(&fixture), LETHE_OK);
+        fixture_arm(&fixture, nth % 2 ? TROUBLE_LOST_ON : TROUBLE_FAIL_ON, nth);
+        err = collect(&fixture, 0, &result);
+        hit = fixture.trouble.hit;
+        assert_true(hit == (err != LETHE_OK));
+        fixture_arm(&fixture, TROUBLE_NONE, 0);
+        fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, newest);
+        assert_int_equal(collect(&fixture, 0, &result), LETHE_OK);
+        fixture_assert_refs(fixture.session);
+        fixture_close(&fixture);
+    }
+    fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, newest);
+    release(&fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_moments),
+        cmocka_unit_test(test_collect_all),
+        cmocka_unit_test(test_collect_faults),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
