@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         k->h = 1 + data[4 + c] % 4;
         k->v = 1 + data[4 + c] / 4 % 4;
-        k->blocks_w = k->real_w = (1 + data[0] % 8) * k->h;
+        k->blocks_w = k->real_w = (1 + data[0] % 3) * k->h;
         k->blocks_h = k->real_h = (1 + data[1] % 24) * k->v;
         for (unsigned i = 0; i < 64; i++) {
             k->quant[i] = (uint16_t)(data[3] * i);

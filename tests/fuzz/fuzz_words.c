@@ -34,10 +34,19 @@ static void try_phrase(const char *text, size_t len)
 
 static void try_key(const char *key)
 {
-    if (lethe_store_key_valid(key)) {
-        if (strlen(key) == 0 || strlen(key) > LETHE_STORE_KEY_MAX || key[0] == '/' ||
-            strstr(key, "..") == key || strstr(key, "/../") || strstr(key, "//") ||
-            strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789./-") != strlen(key)) {
+    if (!lethe_store_key_valid(key)) {
+        return;
+    }
+    if (strlen(key) > LETHE_STORE_KEY_MAX ||
+        strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789./-") != strlen(key)) {
+        abort();
+    }
+    for (const char *part = key; part; part = strchr(part, '/')) {
+        size_t len;
+
+        part += part != key; /* behind the slash */
+        len = strcspn(part, "/");
+        if (len == 0 || (len <= 2 && strncmp(part, "..", len) == 0)) {
             abort();
         }
     }
