@@ -38,7 +38,10 @@ enum lethe_err lethe_restore_segment(enum lethe_piece_kind kind, const uint8_t *
         lethe_buf_put(out, payload, len);
         return lethe_buf_status(out);
     }
-    err = lethe_buf_resize(out, start + (size_t)length);
+    err = lethe_buf_reserve(out, (size_t)length); /* also for nothing: no arithmetic on NULL */
+    if (!err) {
+        err = lethe_buf_resize(out, start + (size_t)length);
+    }
     if (err) {
         return err;
     }
