@@ -104,7 +104,7 @@ static struct lethe_segment_part put_part(enum lethe_object_kind kind, uint8_t c
     struct lethe_segment_part part = {.id = part_id};
 
     lethe_buf_put(&raw, bytes, len);
-    if (choice & 1) {
+    if (choice & 1 || len == 0) { /* nobody packs nothing */
         lethe_buf_put(&payload, bytes, len);
     } else if (lethe_frame_pack(&raw, &payload)) {
         abort();
