@@ -2,6 +2,9 @@
 #include "fs/mount/setup.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,25 +124,66 @@ static enum lethe_err make_database(struct lethe_vault *vault, const char *state
     return err;
 }
 
-/* Refuses a folder that is a vault, or the remains of one. */
+static enum lethe_err found_one(void *context, const char *key, const struct lethe_store_stat *stat)
+{
+    (void)context;
+    (void)key;
+    (void)stat;
+    return LETHE_ERR_EXISTS;
+}
+
+static enum lethe_err exists(struct lethe_store *store, const char *key, bool *out)
+{
+    struct lethe_store_stat stat;
+    enum lethe_err err = lethe_store_stat(store, key, &stat);
+
+    *out = !err;
+    return err == LETHE_ERR_NOT_FOUND ? LETHE_OK : err;
+}
+
+/*
+ * Refuses a folder that is a vault, or what is left of one. A head alone, with no segment that it could name, is what
+ * an init left that was cut off: it makes way.
+ */
 static enum lethe_err refuse_taken(struct lethe_store *store, const char *location)
 {
-    static const char *const keys[] = {VAULT_JSON, "head"};
+    bool taken, head = false;
+    enum lethe_err err = exists(store, VAULT_JSON, &taken);
 
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        struct lethe_store_stat stat;
-        enum lethe_err err = lethe_store_stat(store, keys[i], &stat);
-
-        if (!err) {
-            lethe_log(LETHE_LOG_ERROR, "%s already holds a vault: choose another place, or mount it", location);
-            return LETHE_ERR_EXISTS;
-        }
-        if (err != LETHE_ERR_NOT_FOUND) {
-            lethe_log(LETHE_LOG_ERROR, "%s cannot be read: %s", location, lethe_err_str(err));
-            return err;
-        }
+    if (!err && !taken) {
+        err = exists(store, "head", &head);
     }
-    return LETHE_OK;
+    if (!err && head) {
+        err = lethe_store_list(store, "j/", found_one, NULL);
+        taken = err == LETHE_ERR_EXISTS;
+        err = err == LETHE_ERR_EXISTS ? LETHE_OK : err;
+    }
+    if (!err && head && !taken) {
+        err = lethe_store_remove(store, "head");
+    }
+    if (err) {
+        lethe_log(LETHE_LOG_ERROR, "%s cannot be read: %s", location, lethe_err_str(err));
+    } else if (taken) {
+        lethe_log(LETHE_LOG_ERROR, "%s already holds a vault: choose another place, or mount it", location);
+        err = LETHE_ERR_EXISTS;
+    }
+    return err;
+}
+
+/* The last step: vault.json. An answer that was lost is found by reading back. */
+static enum lethe_err put_vault_file(struct lethe_store *store, const struct lethe_buf *json)
+{
+    const struct lethe_store_version none = {""};
+    struct lethe_store_version version;
+    struct lethe_buf there = {0};
+    enum lethe_err err = lethe_store_replace(store, VAULT_JSON, json->data, json->len, &none, &version);
+
+    if (err == LETHE_ERR_UNREACHABLE && !lethe_store_get(store, VAULT_JSON, 0, json->len + 1, &there, NULL) &&
+        there.len == json->len && memcmp(there.data, json->data, json->len) == 0) {
+        err = LETHE_OK;
+    }
+    lethe_buf_release(&there);
+    return err;
 }
 
 /* Everything that stands in the vault before vault.json makes it one. */
@@ -175,14 +219,12 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
                                 enum lethe_err (*keep)(void *context, const char *phrase), void *context)
 {
     const struct lethe_random *random = lethe_random_system();
-    const struct lethe_store_version none = {""};
     struct lethe_vault_settings settings = {
         .fidelity = options->fidelity,
         .strength = options->strength,
         .pairs_in_vault = options->pairs_in_vault,
         .created = now_seconds(),
     };
-    struct lethe_store_version version;
     struct lethe_store *store = NULL;
     struct lethe_secret *device = NULL, *master = NULL;
     struct lethe_vault_file *file = NULL;
@@ -232,8 +274,7 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
     device = NULL;
     err = err ? err : furnish(vault, options, &head);
     err = err ? err : make_database(vault, state_dir, &head, false);
-    err = err ? err
-              : lethe_store_replace(lethe_vault_store(vault), VAULT_JSON, json.data, json.len, &none, &version);
+    err = err ? err : put_vault_file(lethe_vault_store(vault), &json);
     if (err) {
         lethe_log(LETHE_LOG_ERROR, "the vault in %s could not be made: %s", options->location, lethe_err_str(err));
     }
@@ -249,29 +290,65 @@ out:
     return err;
 }
 
-/* Moves a state folder that is in the way to a name that tells when. */
-static enum lethe_err set_state_aside(const char *state_dir, char **aside)
+static int remove_entry(const char *path, const struct stat *stat_buf, int type, struct FTW *where)
+{
+    (void)stat_buf;
+    (void)type;
+    (void)where;
+    return remove(path);
+}
+
+static enum lethe_err sync_parent(const char *path)
+{
+    char copy[4096];
+    enum lethe_err err = LETHE_OK;
+    int fd;
+
+    snprintf(copy, sizeof copy, "%s", path);
+    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd)) {
+        err = lethe_err_from_errno(errno);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return err;
+}
+
+/* Puts the finished state into its place; one that is there already goes to a name that tells when. */
+static enum lethe_err install_state(const char *fresh, const char *state_dir, char **aside)
 {
     struct stat stat_buf;
     int lock = -1;
-    enum lethe_err err;
+    enum lethe_err err = LETHE_OK;
 
-    if (stat(state_dir, &stat_buf) && errno == ENOENT) {
-        return LETHE_OK;
-    }
-    err = lethe_session_lock(state_dir, &lock);
-    if (err) {
-        return err;
-    }
-    if (asprintf(aside, "%s.before-%lld", state_dir, (long long)now_seconds()) < 0) {
-        *aside = NULL;
-        err = LETHE_ERR_NOMEM;
-    } else if (rename(state_dir, *aside)) {
+    if (!stat(state_dir, &stat_buf)) {
+        err = lethe_session_lock(state_dir, &lock);
+        if (!err && asprintf(aside, "%s.before-%lld", state_dir, (long long)now_seconds()) < 0) {
+            *aside = NULL;
+            err = LETHE_ERR_NOMEM;
+        }
+        if (!err && rename(state_dir, *aside)) {
+            err = lethe_err_from_errno(errno);
+            free(*aside);
+            *aside = NULL;
+        }
+    } else if (errno != ENOENT) {
         err = lethe_err_from_errno(errno);
-        free(*aside);
-        *aside = NULL;
     }
-    close(lock);
+    if (!err && rename(fresh, state_dir)) {
+        err = lethe_err_from_errno(errno);
+        if (*aside && !rename(*aside, state_dir)) {
+            free(*aside);
+            *aside = NULL;
+        }
+    }
+    if (!err) {
+        err = sync_parent(state_dir);
+    }
+    if (lock >= 0) {
+        close(lock);
+    }
     return err;
 }
 
@@ -284,7 +361,7 @@ enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, 
     const struct lethe_pair *pair;
     struct lethe_head head;
     char pairs[4096];
-    char *state_dir = NULL;
+    char *state_dir = NULL, *fresh = NULL;
     uint8_t hash[32];
     enum lethe_err err = lethe_seal_start();
 
@@ -309,23 +386,31 @@ enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, 
         goto out;
     }
     err = lethe_session_folder(options->state_root, false, &lethe_vault_file_settings(file)->id, &state_dir);
-    err = err ? err : set_state_aside(state_dir, set_aside);
+    if (!err && asprintf(&fresh, "%s.recovering", state_dir) < 0) {
+        fresh = NULL;
+        err = LETHE_ERR_NOMEM;
+    }
+    if (!err) { /* of a recovery that was cut off */
+        (void)nftw(fresh, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    }
     err = err ? err : lethe_secret_new(lethe_secret_bytes(options->device), &device);
-    err = err ? err : save_device_secret(state_dir, device);
+    err = err ? err : save_device_secret(fresh, device);
     if (err) {
         goto out;
     }
-    snprintf(pairs, sizeof pairs, "%s/pairs", state_dir);
+    snprintf(pairs, sizeof pairs, "%s/pairs", fresh);
     err = lethe_vault_new(store, file, hash, master, device, pairs, &vault);
     store = NULL;
     file = NULL;
     master = NULL;
     device = NULL;
     err = err ? err : lethe_head_get(vault, &head, NULL);
-    err = err ? err : make_database(vault, state_dir, &head, true);
+    err = err ? err : make_database(vault, fresh, &head, true);
     if (!err && lethe_vault_pair(vault, &head.pair, &pair)) {
         lethe_log(LETHE_LOG_WARN, "the vault's model pair is not in it: add it with 'lethefs model add' before reading");
     }
+    /* Not before all of it is there: until then the device keeps what it has. */
+    err = err ? err : install_state(fresh, state_dir, set_aside);
     if (err) {
         lethe_log(LETHE_LOG_ERROR, "%s could not be recovered: %s", options->location, lethe_err_str(err));
     }
@@ -335,6 +420,10 @@ out:
     lethe_vault_file_free(file);
     lethe_secret_free(master);
     lethe_secret_free(device);
+    if (err && fresh) {
+        (void)nftw(fresh, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    }
+    free(fresh);
     free(state_dir);
     return err;
 }

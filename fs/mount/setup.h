@@ -45,7 +45,7 @@ struct lethe_recover_options {
 
 /*
  * Makes this device's state from the vault. A state that is there already is kept beside it under another name, which
- * *set_aside tells (freed by the caller; NULL when there was none).
+ * *set_aside tells (freed by the caller; NULL when there was none). On an error the device is as it was.
  */
 enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, char **set_aside) LETHE_MUST_CHECK;
 
