@@ -385,6 +385,7 @@ void lethe_contents_close(struct lethe_contents *store)
         }
     }
     pthread_mutex_unlock(&store->lock);
+    lethe_lent_release(store);
     lethe_slots_close(store->slots[ARENA_STATE]);
     lethe_slots_close(store->slots[ARENA_CACHE]);
     lethe_arena_close(store->arenas[ARENA_STATE]);

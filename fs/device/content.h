@@ -159,4 +159,11 @@ void lethe_contents_usage(struct lethe_contents *contents, struct lethe_contents
 /* Tells waiting writers that something moved (an upload ended, the backend came back). */
 void lethe_contents_progress(struct lethe_contents *contents);
 
+/*
+ * When lethe_content_fill found no room: keeps bytes of a vaulted content in memory for the reads to come, in place of
+ * the cache. offset is block-aligned; to the end or whole blocks. Takes bytes (of malloc, len > 0), also on failure.
+ */
+enum lethe_err lethe_content_lend(struct lethe_content *content, uint64_t offset, uint8_t *bytes, size_t len)
+    LETHE_MUST_CHECK;
+
 #endif

@@ -137,6 +137,8 @@ struct lethe_contents {
     uint64_t next_epoch;
     void (*pressure)(void *context);
     void *pressure_context;
+    struct lethe_lent *lent; /* newest first */
+    atomic_bool lending;     /* there was ever one; no lock */
 };
 
 /* --- content_seal.c: the adapter of libsodium in this room --- */
@@ -255,6 +257,13 @@ uint64_t lethe_contents_room(struct lethe_contents *store, uint64_t count,
 void lethe_contents_room_back(struct lethe_contents *store, uint64_t count);
 void lethe_contents_trim(struct lethe_contents *store, uint64_t keep);
 void lethe_contents_look_up_database(struct lethe_contents *store); /* store lock held */
+
+/* --- content_lend.c --- */
+
+/* Copies len bytes of one block if they were lent; false when they were not. Takes the store lock. */
+bool lethe_lent_copy(struct lethe_contents *store, const struct lethe_id *content, uint64_t offset, uint8_t *out,
+                     size_t len);
+void lethe_lent_release(struct lethe_contents *store);
 
 /* --- content_cache.c --- */
 

@@ -159,6 +159,9 @@ enum lethe_err lethe_content_load_block(struct lethe_content *content, struct le
             break;
         }
     }
+    if (err == LETHE_ERR_ABSENT && lethe_lent_copy(content->store, &source.content->id, block * BLOCK, out, BLOCK)) {
+        err = LETHE_OK;
+    }
     if (err == LETHE_ERR_ABSENT) {
         set_absent(absent, source.content, block);
     }
@@ -268,8 +271,10 @@ static enum lethe_err read_range(struct lethe_content *content, uint64_t offset,
                 }
                 break;
             case FROM_NOWHERE:
-                set_absent(absent, source.content, block);
-                missing = true;
+                if (!lethe_lent_copy(store, &source.content->id, offset, out, n)) {
+                    set_absent(absent, source.content, block);
+                    missing = true;
+                }
                 break;
             }
         }

@@ -150,18 +150,33 @@ void lethe_restorer_free(struct lethe_restorer *restorer)
     }
 }
 
+/*
+ * Into the cache, or, where that has no room (it may be full of what is not in the vault yet, which only reading lets
+ * go there), into memory for the one who asked. Empties bytes.
+ */
 static enum lethe_err fill(struct lethe_restorer *restorer, struct lethe_content *content, uint64_t offset,
-                           const uint8_t *bytes, size_t len)
+                           struct lethe_buf *bytes)
 {
     enum lethe_err err;
 
+    if (bytes->len == 0) {
+        return LETHE_OK;
+    }
     if (restorer->committer) {
         lethe_gate_enter(restorer->committer);
     }
-    err = lethe_content_fill(content, offset, bytes, len);
+    err = lethe_content_fill(content, offset, bytes->data, bytes->len);
     if (restorer->committer) {
         lethe_gate_leave(restorer->committer, true);
     }
+    if (err && err != LETHE_ERR_ARG) {
+        uint8_t *data;
+        size_t len;
+
+        lethe_buf_take(bytes, &data, &len);
+        err = lethe_content_lend(content, offset, data, len);
+    }
+    lethe_buf_reset(bytes);
     return err;
 }
 
@@ -169,23 +184,19 @@ static enum lethe_err fill(struct lethe_restorer *restorer, struct lethe_content
 static enum lethe_err fill_zeros(struct lethe_restorer *restorer, struct lethe_content *content, uint64_t from,
                                  uint64_t to)
 {
+    struct lethe_buf zeros = {0};
     enum lethe_err err = LETHE_OK;
-    uint8_t *zeros;
 
-    if (from >= to) {
-        return LETHE_OK;
-    }
-    zeros = calloc(1, SEGMENT_MAX);
-    if (!zeros) {
-        return LETHE_ERR_NOMEM;
-    }
     while (from < to && !err) {
         uint64_t len = to - from < SEGMENT_MAX ? to - from : SEGMENT_MAX;
 
-        err = fill(restorer, content, from, zeros, (size_t)len);
+        err = lethe_buf_resize(&zeros, (size_t)len);
+        if (!err) {
+            err = fill(restorer, content, from, &zeros);
+        }
         from += len;
     }
-    free(zeros);
+    lethe_buf_release(&zeros);
     return err;
 }
 
@@ -210,7 +221,7 @@ static enum lethe_err bring_segments(struct lethe_restorer *restorer, struct let
             err = lethe_restore_piece(restorer->vault, piece, &bytes);
         }
         if (!err) {
-            err = fill(restorer, content, piece->start, bytes.data, bytes.len);
+            err = fill(restorer, content, piece->start, &bytes);
         }
         at = end;
     }
@@ -239,7 +250,7 @@ static enum lethe_err bring(struct lethe_restorer *restorer, const struct lethe_
     if (record.kind == LETHE_RECORD_PHOTO) {
         err = lethe_restore_photo(restorer->vault, &record, restorer->pool, &bytes);
         if (!err) {
-            err = fill(restorer, content, 0, bytes.data, bytes.len);
+            err = fill(restorer, content, 0, &bytes);
         }
     } else {
         uint64_t to = absent->offset + absent->length;

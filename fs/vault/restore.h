@@ -31,7 +31,7 @@ enum lethe_err lethe_restorer_new(struct lethe_vault *vault, struct lethe_db *db
 void lethe_restorer_free(struct lethe_restorer *restorer);
 /*
  * Brings absent bytes to the content store. Several calls for one content wait for the first. Call without the gate.
- * LETHE_ERR_NOSPACE when the cache has no room for them.
+ * What the cache has no room for is lent to the next reads from memory.
  */
 enum lethe_err lethe_restorer_hydrate(struct lethe_restorer *restorer, const struct lethe_absent *absent)
     LETHE_MUST_CHECK;
