@@ -40,6 +40,7 @@ enum lethe_err lethe_frame_pack(const struct lethe_buf *raw, struct lethe_buf *o
 enum lethe_err lethe_frame_unpack(const uint8_t *payload, size_t len, struct lethe_buf *out)
 {
     struct lethe_reader reader;
+    unsigned long long claimed;
     uint32_t raw;
     size_t got;
     enum lethe_err err;
@@ -48,6 +49,10 @@ enum lethe_err lethe_frame_unpack(const uint8_t *payload, size_t len, struct let
     lethe_reader_init(&reader, payload, len);
     raw = lethe_read_u32(&reader);
     if (reader.bad || raw > LETHE_FRAME_MAX) {
+        return LETHE_ERR_FORMAT;
+    }
+    claimed = ZSTD_getFrameContentSize(reader.at, lethe_reader_left(&reader));
+    if (claimed != raw && claimed != ZSTD_CONTENTSIZE_UNKNOWN) { /* before any memory is taken */
         return LETHE_ERR_FORMAT;
     }
     err = lethe_buf_resize(out, raw);
