@@ -18,7 +18,7 @@ struct lethe_control;
 
 /* Serves in a thread of its own, and one for each connection (at most 16). */
 enum lethe_err lethe_control_new(struct lethe_session *session, struct lethe_control **out) LETHE_MUST_CHECK;
-/* Ends running requests (a sync returns LETHE_ERR_CANCELLED) and removes the socket. */
+/* Stops the publisher, so that a running sync ends with LETHE_ERR_CANCELLED, and removes the socket. */
 void lethe_control_free(struct lethe_control *control);
 
 /*

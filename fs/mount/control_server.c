@@ -21,6 +21,8 @@
 
 #define CONNECTIONS 16
 #define REQUEST_MAX 256
+#define PROGRESS_MS 200
+#define SEND_SECONDS 5 /* for a client that does not read */
 
 struct lethe_control {
     struct lethe_session *session;
@@ -83,26 +85,6 @@ static void finish(int fd, json_t *object, enum lethe_err err)
     (void)send_object(fd, object);
 }
 
-/* A sync in a thread of its own, so that progress can be told meanwhile. */
-struct syncing {
-    struct lethe_publisher *publisher;
-    unsigned timeout_ms;
-    enum lethe_err err;
-    int done; /* eventfd */
-};
-
-static void *sync_main(void *argument)
-{
-    struct syncing *syncing = argument;
-    uint64_t one = 1;
-
-    syncing->err = lethe_publisher_sync(syncing->publisher, syncing->timeout_ms);
-    if (write(syncing->done, &one, sizeof one) < 0) {
-        lethe_log(LETHE_LOG_ERROR, "an event could not be told: %s", strerror(errno));
-    }
-    return NULL;
-}
-
 static json_t *progress_object(struct lethe_session *session)
 {
     struct lethe_publisher_status status;
@@ -118,32 +100,29 @@ static json_t *progress_object(struct lethe_session *session)
     return object;
 }
 
-static void answer_sync(struct connection *connection, unsigned timeout_ms)
+/* Tells progress meanwhile. A client that goes away gives its place free; the publisher goes on. */
+static void answer_sync(struct connection *connection, uint64_t timeout_ms)
 {
-    struct lethe_session *session = connection->control->session;
-    struct syncing syncing = {.publisher = session->publisher, .timeout_ms = timeout_ms, .done = -1};
-    struct pollfd poller;
-    pthread_t thread;
+    struct lethe_publisher *publisher = connection->control->session->publisher;
+    uint64_t waited = 0, ticket;
+    enum lethe_err err;
 
-    if (!session->publisher) { /* read-only: nothing is ever pending */
+    if (!publisher) { /* read-only: nothing is ever pending */
         finish(connection->fd, NULL, LETHE_OK);
         return;
     }
-    syncing.done = eventfd(0, EFD_CLOEXEC);
-    if (syncing.done < 0 || pthread_create(&thread, NULL, sync_main, &syncing)) {
-        finish(connection->fd, NULL, LETHE_ERR_NOMEM);
-        goto out;
+    ticket = lethe_publisher_ask(publisher);
+    while ((err = lethe_publisher_await(publisher, ticket, PROGRESS_MS)) == LETHE_ERR_BUSY) {
+        waited += PROGRESS_MS;
+        if (timeout_ms && waited >= timeout_ms) {
+            err = LETHE_ERR_UNREACHABLE;
+            break;
+        }
+        if (!send_object(connection->fd, progress_object(connection->control->session))) {
+            return;
+        }
     }
-    poller = (struct pollfd){.fd = syncing.done, .events = POLLIN};
-    while (poll(&poller, 1, 200) <= 0) {
-        (void)send_object(connection->fd, progress_object(session)); /* a client that went away changes nothing */
-    }
-    pthread_join(thread, NULL);
-    finish(connection->fd, NULL, syncing.err);
-out:
-    if (syncing.done >= 0) {
-        close(syncing.done);
-    }
+    finish(connection->fd, NULL, err);
 }
 
 static void answer(struct connection *connection, char *request)
@@ -167,7 +146,7 @@ static void answer(struct connection *connection, char *request)
         (void)json_object_set_new(object, "pid", json_integer(getpid()));
         finish(connection->fd, object, LETHE_OK);
     } else if (strcmp(word, "sync") == 0) {
-        answer_sync(connection, argument > UINT32_MAX ? UINT32_MAX : (unsigned)argument);
+        answer_sync(connection, argument);
     } else if (strcmp(word, "inspect") == 0) {
         err = lethe_status_file(session, argument, &object);
         finish(connection->fd, object, err);
@@ -182,7 +161,7 @@ static void answer(struct connection *connection, char *request)
             (void)send_all(connection->fd, png.data, png.len);
         }
         lethe_buf_release(&png);
-    } else if (strcmp(word, "gc") == 0) {
+    } else if (strcmp(word, "gc") == 0 && strchr(request, ' ')) { /* a forgotten number must not mean "keep nothing" */
         struct lethe_gc_result result = {0};
 
         struct lethe_gc_options options = {.vault = session->vault,
@@ -259,6 +238,7 @@ static void take(struct lethe_control *control, int fd)
     }
     connection->control = control;
     connection->fd = fd;
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &(struct timeval){.tv_sec = SEND_SECONDS}, sizeof(struct timeval));
     pthread_mutex_lock(&control->lock);
     room = control->running < CONNECTIONS;
     control->running += room;
@@ -371,6 +351,9 @@ void lethe_control_free(struct lethe_control *control)
         lethe_log(LETHE_LOG_ERROR, "an event could not be told: %s", strerror(errno));
     }
     pthread_join(control->thread, NULL);
+    if (control->session->publisher) {
+        lethe_publisher_stop(control->session->publisher); /* a sync would wait for a vault that is away */
+    }
     pthread_mutex_lock(&control->lock);
     while (control->running > 0) {
         pthread_cond_wait(&control->idle, &control->lock);

@@ -162,6 +162,15 @@ static enum lethe_err sync_vault(void *context)
     return daemon->session->publisher ? lethe_publisher_sync(daemon->session->publisher, 0) : LETHE_OK;
 }
 
+static void stop_publisher(void *context)
+{
+    struct daemon *daemon = context;
+
+    if (daemon->session->publisher) {
+        lethe_publisher_stop(daemon->session->publisher);
+    }
+}
+
 /* The size is what fits: the cache's free space, since the vault's own limit is not known. */
 static void fill_statfs(void *context, struct statvfs *out)
 {
@@ -196,6 +205,7 @@ static enum lethe_err serve(struct daemon *daemon)
         .virtual_xattr = virtual_xattr,
         .sync = sync_vault,
         .statfs = fill_statfs,
+        .stopping = stop_publisher,
         .context = daemon,
     };
     enum lethe_err err = lethe_session_open(&options->session, &daemon->session);

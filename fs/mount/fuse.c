@@ -320,6 +320,9 @@ enum lethe_err lethe_fuse_serve(struct lethe_fuse *fuse, void (*ready)(void *con
     pthread_mutex_unlock(&fuse->lock);
     atomic_store(&fuse->stopped, true);
     fuse_session_exit(fuse->session);
+    if (fuse->options.stopping) {
+        fuse->options.stopping(fuse->options.context);
+    }
     for (unsigned i = 0; i < LETHE_FUSE_THREADS; i++) {
         struct lethe_fuse_worker *worker = &fuse->workers[i];
 

@@ -25,6 +25,8 @@ struct lethe_fuse_options {
     /* Waits until everything written so far is in the vault (for sync_vault). */
     enum lethe_err (*sync)(void *context);
     void (*statfs)(void *context, struct statvfs *out);
+    /* No request will come any more; those under way are waited for: sync must not keep them. May be NULL. */
+    void (*stopping)(void *context);
     void *context;
 };
 

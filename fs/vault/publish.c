@@ -324,7 +324,7 @@ static enum lethe_err move_head(struct lethe_vault *vault, const struct past *pa
             return err;
         }
     }
-    return err == LETHE_ERR_CONFLICT ? LETHE_ERR_BUSY : err;
+    return LETHE_ERR_UNREACHABLE; /* somebody keeps changing the keys, or no answer came: later */
 }
 
 enum lethe_err lethe_epoch_settle(struct lethe_db *db, const struct lethe_epoch *epoch, uint64_t pub_seq)

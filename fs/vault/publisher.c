@@ -221,17 +221,22 @@ enum lethe_err lethe_publisher_new(const struct lethe_publisher_options *options
     return LETHE_OK;
 }
 
-void lethe_publisher_free(struct lethe_publisher *publisher)
+void lethe_publisher_stop(struct lethe_publisher *publisher)
 {
-    if (!publisher) {
-        return;
-    }
     pthread_mutex_lock(&publisher->lock);
     publisher->stop = true;
     pthread_cond_broadcast(&publisher->wake);
     pthread_cond_broadcast(&publisher->moved);
     pthread_mutex_unlock(&publisher->lock);
     lethe_sealer_cancel(publisher->options.sealer, true);
+}
+
+void lethe_publisher_free(struct lethe_publisher *publisher)
+{
+    if (!publisher) {
+        return;
+    }
+    lethe_publisher_stop(publisher);
     pthread_join(publisher->thread, NULL);
     pthread_cond_destroy(&publisher->wake);
     pthread_cond_destroy(&publisher->moved);
@@ -239,34 +244,60 @@ void lethe_publisher_free(struct lethe_publisher *publisher)
     free(publisher);
 }
 
-enum lethe_err lethe_publisher_sync(struct lethe_publisher *publisher, unsigned timeout_ms)
+uint64_t lethe_publisher_ask(struct lethe_publisher *publisher)
 {
-    struct timespec until = after_ms(timeout_ms);
-    enum lethe_err err = LETHE_OK;
-    uint64_t mine;
+    uint64_t ticket;
 
     pthread_mutex_lock(&publisher->lock);
-    mine = ++publisher->asked;
+    ticket = ++publisher->asked;
     pthread_cond_broadcast(&publisher->wake);
-    while (publisher->answered < mine && !err) {
-        int timed = 0;
+    pthread_mutex_unlock(&publisher->lock);
+    return ticket;
+}
 
-        if (publisher->stop) {
-            err = LETHE_ERR_CANCELLED;
-        } else if (publisher->failed >= mine && publisher->status.last_error &&
-                   publisher->status.last_error != LETHE_ERR_UNREACHABLE) {
-            err = publisher->status.last_error;
-        } else if (timeout_ms) {
-            timed = pthread_cond_timedwait(&publisher->moved, &publisher->lock, &until);
-        } else {
-            pthread_cond_wait(&publisher->moved, &publisher->lock);
-        }
-        if (timed == ETIMEDOUT && publisher->answered < mine) {
-            err = publisher->status.last_error ? publisher->status.last_error : LETHE_ERR_UNREACHABLE;
-        }
+/* With the lock held: LETHE_ERR_BUSY while there is no answer. */
+static enum lethe_err answer_to(const struct lethe_publisher *publisher, uint64_t ticket)
+{
+    enum lethe_err last = publisher->status.last_error;
+
+    if (publisher->answered >= ticket) {
+        return LETHE_OK;
+    }
+    if (publisher->stop) {
+        return LETHE_ERR_CANCELLED;
+    }
+    if (publisher->failed >= ticket && last && last != LETHE_ERR_UNREACHABLE) {
+        return last == LETHE_ERR_BUSY ? LETHE_ERR_IO : last; /* BUSY says something else here */
+    }
+    return LETHE_ERR_BUSY;
+}
+
+enum lethe_err lethe_publisher_await(struct lethe_publisher *publisher, uint64_t ticket, unsigned ms)
+{
+    struct timespec until = after_ms(ms);
+    enum lethe_err err;
+    int timed = 0;
+
+    pthread_mutex_lock(&publisher->lock);
+    while ((err = answer_to(publisher, ticket)) == LETHE_ERR_BUSY && timed != ETIMEDOUT) {
+        timed = pthread_cond_timedwait(&publisher->moved, &publisher->lock, &until);
     }
     pthread_mutex_unlock(&publisher->lock);
     return err;
+}
+
+enum lethe_err lethe_publisher_sync(struct lethe_publisher *publisher, unsigned timeout_ms)
+{
+    uint64_t ticket = lethe_publisher_ask(publisher);
+    int64_t end = clock_ms(CLOCK_MONOTONIC) + timeout_ms;
+    enum lethe_err err;
+
+    do {
+        int64_t left = timeout_ms ? end - clock_ms(CLOCK_MONOTONIC) : 60000;
+
+        err = lethe_publisher_await(publisher, ticket, left > 0 ? (unsigned)left : 0);
+    } while (err == LETHE_ERR_BUSY && (!timeout_ms || clock_ms(CLOCK_MONOTONIC) < end));
+    return err == LETHE_ERR_BUSY ? LETHE_ERR_UNREACHABLE : err;
 }
 
 void lethe_publisher_press(struct lethe_publisher *publisher)

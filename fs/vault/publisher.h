@@ -63,6 +63,14 @@ void lethe_publisher_free(struct lethe_publisher *publisher);
  * backend is retried until timeout_ms have passed (0: for ever).
  */
 enum lethe_err lethe_publisher_sync(struct lethe_publisher *publisher, unsigned timeout_ms) LETHE_MUST_CHECK;
+/*
+ * The same in two steps, for who wants to look up in between: a ticket, and then LETHE_ERR_BUSY while its answer is
+ * still to come after ms.
+ */
+uint64_t lethe_publisher_ask(struct lethe_publisher *publisher);
+enum lethe_err lethe_publisher_await(struct lethe_publisher *publisher, uint64_t ticket, unsigned ms) LETHE_MUST_CHECK;
+/* From here on nothing more is begun, and whoever waits gets LETHE_ERR_CANCELLED. lethe_publisher_free comes later. */
+void lethe_publisher_stop(struct lethe_publisher *publisher);
 /* Asks for a cut soon: space is low. */
 void lethe_publisher_press(struct lethe_publisher *publisher);
 
