@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who we are to a store, and where it is, from the places where the tools of Amazon look: the environment,
+ * then
+ * ~/.aws/credentials and ~/.aws/config (their "Shared Config and Credentials Files" reference).
+ */
+#ifndef LETHE_BACKENDS_CREDENTIALS_H
+#define LETHE_BACKENDS_CREDENTIALS_H
+
+#include <stddef.h>
+
+#include "lethe/err.h"
+
+/* Text, each ended by a zero; "" is none. Lives in secret memory. */
+struct lethe_credentials {
+    char access[256];
+    char secret[512];
+    char token[8192];
+    char region[64];
+    char endpoint[512];
+    char ca_file[4096];
+};
+
+/*
+ * The credentials, and region, endpoint and CA file where something names them. Freed by the caller.
+ * LETHE_ERR_KEY when there are none, or a profile is asked for that does not exist; one line was logged.
+ */
+enum lethe_err lethe_credentials_load(struct lethe_credentials **out) LETHE_MUST_CHECK;
+/* Wipes and frees. NULL does nothing. */
+void lethe_credentials_free(struct lethe_credentials *credentials);
+
+/*
+ * Takes from an INI file's text what it says of a profile, as far as credentials do not have it yet. config:
+ * sections are called "profile NAME" (but "default"). *found: the profile is there. LETHE_ERR_FORMAT when a
+ * value is too long.
+ */
+enum lethe_err lethe_credentials_parse(const char *text, size_t len, const char *profile, int config,
+                                       struct lethe_credentials *credentials, int *found) LETHE_MUST_CHECK;
+
+#endif
