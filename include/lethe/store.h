@@ -81,8 +81,9 @@ void lethe_store_close(struct lethe_store *store); /* NULL does nothing */
 bool lethe_store_key_valid(const char *key);
 
 /*
- * Opens a location: a path or file:///path (s3:// comes with its backend: LETHE_ERR_UNSUPPORTED until then).
- * create: makes the folder when it is missing. LETHE_ERR_NOT_FOUND when it is missing and create is false.
+ * Opens a location: a path, file:///path, or s3://bucket/prefix as the environment and ~/.aws describe it (see
+ * lethe_store_open_with). create: makes the folder when it is missing; a bucket is never made. LETHE_ERR_NOT_FOUND when
+ * folder or bucket are missing; LETHE_ERR_UNSUPPORTED for other schemes.
  */
 enum lethe_err lethe_store_open(const char *location, bool create, struct lethe_store **out) LETHE_MUST_CHECK;
 
@@ -110,5 +111,21 @@ void lethe_store_fault_set(struct lethe_store *fault, const struct lethe_fault_p
 
 /* What lethe_store_open's error means for a person; it logs nothing itself. A constant string. */
 const char *lethe_store_why(enum lethe_err err);
+
+/* How to reach a store that is not a folder. {0} is valid: all from the environment and ~/.aws. */
+struct lethe_store_options {
+    const char *endpoint; /* http://host:port or https://...; NULL: AWS_ENDPOINT_URL, the profile's, or Amazon's */
+    const char *region;   /* NULL: AWS_REGION, AWS_DEFAULT_REGION, the profile's, or us-east-1 */
+    unsigned in_flight;   /* requests at once; 0: 32 */
+    unsigned timeout_ms;  /* of a request that moves few bytes; 0: 60 s */
+};
+
+/*
+ * As lethe_store_open; options may be NULL. For s3:// also LETHE_ERR_KEY: there are no credentials, or the store refuses
+ * them; LETHE_ERR_DENIED: no permission, another region, a certificate that is not trusted; LETHE_ERR_ARG: no bucket, or an
+ * endpoint that is no URL. For these one line was logged. A store that does not answer now is opened all the same.
+ */
+enum lethe_err lethe_store_open_with(const char *location, bool create, const struct lethe_store_options *options,
+                                     struct lethe_store **out) LETHE_MUST_CHECK;
 
 #endif

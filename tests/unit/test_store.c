@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What every backend promises, asked of the directory and of the decorators around it. */
+/*
+ * What every backend promises, asked of the directory and of the decorators around it; and of S3, where
+ * LETHE_S3_BUCKET names a bucket that the AWS_* variables lead to.
+ */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -19,10 +23,10 @@
 
 #define THREADS 8
 
-enum sort { SORT_DIR, SORT_FAULT, SORT_RETRY };
+enum sort { SORT_DIR, SORT_FAULT, SORT_RETRY, SORT_S3, SORT_S3_RETRY };
 
 struct fixture {
-    char path[64];
+    char path[256];
     enum sort sort;
     struct lethe_store *store;
     _Atomic uint64_t now; /* the retry clock: waiting is what makes time pass */
@@ -62,7 +66,7 @@ static struct lethe_store *open_sort(struct fixture *fixture)
     if (fixture->sort == SORT_FAULT) {
         assert_int_equal(lethe_store_fault_new(store, &calm, &outer), LETHE_OK);
         store = outer;
-    } else if (fixture->sort == SORT_RETRY) {
+    } else if (fixture->sort == SORT_RETRY || fixture->sort == SORT_S3_RETRY) {
         assert_int_equal(lethe_store_fault_new(store, &rough, &outer), LETHE_OK);
         assert_int_equal(lethe_store_retry_new_with(outer, 100000000, &clock, &store), LETHE_OK);
     }
@@ -80,6 +84,54 @@ static int setup_sort(void **state, enum sort sort)
     fixture->sort = sort;
     fixture->store = open_sort(fixture);
     *state = fixture;
+    return 0;
+}
+
+static int setup_s3_sort(void **state, enum sort sort)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    uint8_t name[8];
+    char hex[2 * sizeof name + 1];
+
+    assert_non_null(fixture);
+    lethe_log_set_sink(drop_log, NULL);
+    *state = fixture;
+    if (!getenv("LETHE_S3_BUCKET") || !*getenv("LETHE_S3_BUCKET")) {
+        return 0; /* the test is skipped */
+    }
+    assert_int_equal(getrandom(name, sizeof name, 0), sizeof name);
+    lethe_hex(name, sizeof name, hex);
+    snprintf(fixture->path, sizeof fixture->path, "s3://%s/contract/%s", getenv("LETHE_S3_BUCKET"), hex);
+    fixture->sort = sort;
+    fixture->store = open_sort(fixture);
+    return 0;
+}
+
+static int setup_s3(void **state)
+{
+    return setup_s3_sort(state, SORT_S3);
+}
+
+static int setup_s3_retry(void **state)
+{
+    return setup_s3_sort(state, SORT_S3_RETRY);
+}
+
+static enum lethe_err sweep(void *context, const char *key, const struct lethe_store_stat *stat)
+{
+    (void)stat;
+    return lethe_store_remove(context, key);
+}
+
+static int teardown_s3(void **state)
+{
+    struct fixture *fixture = *state;
+
+    if (fixture->store) {
+        assert_int_equal(lethe_store_list(fixture->store, "", sweep, fixture->store), LETHE_OK);
+        lethe_store_close(fixture->store);
+    }
+    free(fixture);
     return 0;
 }
 
@@ -409,7 +461,7 @@ static void one_replace_wins_per_version(void **state)
         missing += wins[i] == 0;
     }
     /* A retry whose answer was lost sees a conflict when others built on its version, and cannot tell. */
-    if (fixture->sort != SORT_RETRY) {
+    if (fixture->sort != SORT_RETRY && fixture->sort != SORT_S3_RETRY) {
         assert_true(missing <= unknown);
     }
     assert_int_equal(lethe_store_get(fixture->store, "count", 0, UINT64_MAX, &buf, NULL), LETHE_OK);
@@ -422,7 +474,7 @@ static void locations(void **state)
     struct fixture *fixture = *state;
     struct lethe_store *store;
     struct lethe_buf buf = {0};
-    char text[128];
+    char text[512];
 
     assert_int_equal(lethe_store_put(fixture->store, "o/00/x", bytes_of("x"), 1), LETHE_OK);
     snprintf(text, sizeof text, "file://%s", fixture->path);
@@ -436,18 +488,40 @@ static void locations(void **state)
     lethe_store_close(store);
     assert_int_equal(lethe_store_open(text, false, &store), LETHE_OK);
     lethe_store_close(store);
-    assert_int_equal(lethe_store_open("s3://bucket/prefix", true, &store), LETHE_ERR_UNSUPPORTED);
+    assert_int_equal(lethe_store_open("gopher://bucket/prefix", true, &store), LETHE_ERR_UNSUPPORTED);
     assert_int_equal(lethe_store_open("file://relative", true, &store), LETHE_ERR_UNSUPPORTED);
     assert_int_equal(lethe_store_open("", true, &store), LETHE_ERR_ARG);
     lethe_store_close(NULL);
     lethe_buf_release(&buf);
 }
 
+#define S3_TEST(test)                                                                                        \
+    static void s3_##test(void **state)                                                                      \
+    {                                                                                                        \
+        if (!((struct fixture *)*state)->store) {                                                            \
+            skip();                                                                                          \
+        }                                                                                                    \
+        test(state);                                                                                         \
+    }
+
+S3_TEST(keys_have_a_form)
+S3_TEST(objects_come_back)
+S3_TEST(replaces_are_conditional)
+S3_TEST(lists_show_plain_keys)
+S3_TEST(one_put_wins)
+S3_TEST(one_replace_wins_per_version)
+
 #define CONTRACT(test)                                                                                       \
     {#test " (dir)", test, setup_dir, teardown, NULL},                                                       \
         {#test " (fault)", test, setup_fault, teardown, NULL},                                               \
     {                                                                                                        \
 #test " (retry)", test, setup_retry, teardown, NULL                                                  \
+    }
+
+#define S3_CONTRACT(test)                                                                                    \
+    {#test " (s3)", s3_##test, setup_s3, teardown_s3, NULL},                                                 \
+    {                                                                                                        \
+#test " (s3, retry)", s3_##test, setup_s3_retry, teardown_s3, NULL                                   \
     }
 
 int main(void)
@@ -460,6 +534,12 @@ int main(void)
         CONTRACT(one_put_wins),
         CONTRACT(one_replace_wins_per_version),
         CONTRACT(locations),
+        S3_CONTRACT(keys_have_a_form),
+        S3_CONTRACT(objects_come_back),
+        S3_CONTRACT(replaces_are_conditional),
+        S3_CONTRACT(lists_show_plain_keys),
+        S3_CONTRACT(one_put_wins),
+        S3_CONTRACT(one_replace_wins_per_version),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
