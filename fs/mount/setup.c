@@ -411,7 +411,7 @@ enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, 
     }
     /* Not before all of it is there: until then the device keeps what it has. */
     err = err ? err : install_state(fresh, state_dir, set_aside);
-    if (err) {
+    if (err && err != LETHE_ERR_BUSY) { /* of which the lock has spoken */
         lethe_log(LETHE_LOG_ERROR, "%s could not be recovered: %s", options->location, lethe_err_str(err));
     }
 out:
