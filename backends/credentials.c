@@ -102,7 +102,7 @@ static enum lethe_err assign(const char *text, size_t len, const struct lethe_cr
 enum lethe_err lethe_credentials_parse(const char *text, size_t len, const char *profile, int config,
                                        struct lethe_credentials *credentials, int *found)
 {
-    struct lethe_credentials *before = lethe_secret_alloc(sizeof *before);
+    struct lethe_credentials *before = lethe_sigv4_secret_alloc(sizeof *before);
     enum lethe_err err = LETHE_OK;
     bool inside = false;
 
@@ -130,7 +130,7 @@ enum lethe_err lethe_credentials_parse(const char *text, size_t len, const char 
             err = assign(line, line_len, before, credentials);
         }
     }
-    lethe_secret_free(before);
+    lethe_sigv4_secret_free(before);
     return err;
 }
 
@@ -207,7 +207,7 @@ static enum lethe_err read_file(const char *path, char **out, size_t *len)
         lethe_log(LETHE_LOG_ERROR, "%s cannot be read: %s", path, strerror(errno));
         return err;
     }
-    text = lethe_secret_alloc(FILE_MAX);
+    text = lethe_sigv4_secret_alloc(FILE_MAX);
     err = text ? LETHE_OK : LETHE_ERR_NOMEM;
     while (!err && got > 0 && *len < FILE_MAX) {
         got = read(fd, text + *len, FILE_MAX - *len);
@@ -226,7 +226,7 @@ static enum lethe_err read_file(const char *path, char **out, size_t *len)
     }
     close(fd);
     if (err) {
-        lethe_secret_free(text);
+        lethe_sigv4_secret_free(text);
         return err;
     }
     *out = text;
@@ -259,13 +259,13 @@ static enum lethe_err from_file(const char *variable_name, const char *below_hom
         lethe_log(LETHE_LOG_ERROR, "%s holds a value that is too long", path);
     }
     *found |= here;
-    lethe_secret_free(text);
+    lethe_sigv4_secret_free(text);
     return err;
 }
 
 enum lethe_err lethe_credentials_load(struct lethe_credentials **out)
 {
-    struct lethe_credentials *credentials = lethe_secret_alloc(sizeof *credentials);
+    struct lethe_credentials *credentials = lethe_sigv4_secret_alloc(sizeof *credentials);
     const char *asked = variable("AWS_PROFILE", "AWS_DEFAULT_PROFILE"), *profile = asked ? asked : "default";
     bool found = false;
     enum lethe_err err;
@@ -298,5 +298,5 @@ enum lethe_err lethe_credentials_load(struct lethe_credentials **out)
 
 void lethe_credentials_free(struct lethe_credentials *credentials)
 {
-    lethe_secret_free(credentials);
+    lethe_sigv4_secret_free(credentials);
 }

@@ -64,7 +64,7 @@ static void put_text(struct lethe_buf *buf, const char *text)
 static void wire_release(struct wire *wire)
 {
     if (wire->lines.len > 0) {
-        lethe_wipe(wire->lines.data, wire->lines.len); /* a session's token */
+        lethe_sigv4_wipe(wire->lines.data, wire->lines.len); /* a session's token */
     }
     lethe_buf_release(&wire->path);
     lethe_buf_release(&wire->url);
@@ -106,15 +106,15 @@ static void put_address(const struct lethe_s3 *s3, const struct lethe_s3_call *c
 
 /* Over TLS the line guards the body, and what we store is sealed: its digest would only cost time. */
 static void digest(const struct lethe_s3 *s3, const struct lethe_s3_call *call,
-                   char out[2 * LETHE_SHA256_BYTES + 1])
+                   char out[2 * LETHE_SIGV4_HASH_BYTES + 1])
 {
-    uint8_t hash[LETHE_SHA256_BYTES];
+    uint8_t hash[LETHE_SIGV4_HASH_BYTES];
 
     if (s3->place.tls && call->body_len > 0) {
         strcpy(out, LETHE_SIGV4_UNSIGNED);
         return;
     }
-    lethe_sha256(call->body_len > 0 ? call->body : (const uint8_t *)"", call->body_len, hash);
+    lethe_sigv4_sha256(call->body_len > 0 ? call->body : (const uint8_t *)"", call->body_len, hash);
     lethe_hex(hash, sizeof hash, out);
 }
 
@@ -399,7 +399,7 @@ static bool wordless(const struct lethe_s3_call *call, int status)
 enum lethe_err lethe_s3_send(struct lethe_s3 *s3, const struct lethe_s3_call *call,
                              struct lethe_http_response *response)
 {
-    char payload[2 * LETHE_SHA256_BYTES + 1];
+    char payload[2 * LETHE_SIGV4_HASH_BYTES + 1];
     struct lethe_s3_call asking = *call;
     bool again = true;
     enum lethe_err err = LETHE_OK;

@@ -107,28 +107,28 @@ static void put_scope(struct lethe_buf *buf, const struct lethe_sigv4 *request)
 }
 
 static enum lethe_err signing_key(const struct lethe_sigv4 *request, const char *secret,
-                                  uint8_t key[LETHE_SHA256_BYTES])
+                                  uint8_t key[LETHE_SIGV4_HASH_BYTES])
 {
     char first[4 + sizeof((struct lethe_credentials *)NULL)->secret];
     int length = snprintf(first, sizeof first, "AWS4%s", secret);
 
     if (length < 0 || (size_t)length >= sizeof first) {
-        lethe_wipe(first, sizeof first);
+        lethe_sigv4_wipe(first, sizeof first);
         return LETHE_ERR_ARG;
     }
-    lethe_hmac_sha256((const uint8_t *)first, (size_t)length, request->date, 8, key);
-    lethe_wipe(first, sizeof first);
-    lethe_hmac_sha256(key, LETHE_SHA256_BYTES, request->region, strlen(request->region), key);
-    lethe_hmac_sha256(key, LETHE_SHA256_BYTES, request->service, strlen(request->service), key);
-    lethe_hmac_sha256(key, LETHE_SHA256_BYTES, "aws4_request", 12, key);
+    lethe_sigv4_hmac((const uint8_t *)first, (size_t)length, request->date, 8, key);
+    lethe_sigv4_wipe(first, sizeof first);
+    lethe_sigv4_hmac(key, LETHE_SIGV4_HASH_BYTES, request->region, strlen(request->region), key);
+    lethe_sigv4_hmac(key, LETHE_SIGV4_HASH_BYTES, request->service, strlen(request->service), key);
+    lethe_sigv4_hmac(key, LETHE_SIGV4_HASH_BYTES, "aws4_request", 12, key);
     return LETHE_OK;
 }
 
 enum lethe_err lethe_sigv4_sign(const struct lethe_sigv4 *request, const char *access, const char *secret,
                                 struct lethe_buf *out)
 {
-    uint8_t digest[LETHE_SHA256_BYTES], key[LETHE_SHA256_BYTES];
-    char hex[2 * LETHE_SHA256_BYTES + 1];
+    uint8_t digest[LETHE_SIGV4_HASH_BYTES], key[LETHE_SIGV4_HASH_BYTES];
+    char hex[2 * LETHE_SIGV4_HASH_BYTES + 1];
     struct lethe_buf text = {0};
     enum lethe_err err;
 
@@ -137,7 +137,7 @@ enum lethe_err lethe_sigv4_sign(const struct lethe_sigv4 *request, const char *a
     if (err) {
         goto out;
     }
-    lethe_sha256(text.data, text.len, digest);
+    lethe_sigv4_sha256(text.data, text.len, digest);
     lethe_hex(digest, sizeof digest, hex);
     lethe_buf_reset(&text);
     put_text(&text, ALGORITHM "\n");
@@ -151,8 +151,8 @@ enum lethe_err lethe_sigv4_sign(const struct lethe_sigv4 *request, const char *a
     if (err) {
         goto out;
     }
-    lethe_hmac_sha256(key, sizeof key, text.data, text.len, digest);
-    lethe_wipe(key, sizeof key);
+    lethe_sigv4_hmac(key, sizeof key, text.data, text.len, digest);
+    lethe_sigv4_wipe(key, sizeof key);
     lethe_hex(digest, sizeof digest, hex);
     put_text(out, ALGORITHM " Credential=");
     put_text(out, access);

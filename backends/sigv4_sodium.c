@@ -5,16 +5,16 @@
 
 #include <sodium.h>
 
-_Static_assert(LETHE_SHA256_BYTES == crypto_hash_sha256_BYTES, "a digest has another size");
-_Static_assert(LETHE_SHA256_BYTES == crypto_auth_hmacsha256_BYTES, "a code has another size");
+_Static_assert(LETHE_SIGV4_HASH_BYTES == crypto_hash_sha256_BYTES, "a digest has another size");
+_Static_assert(LETHE_SIGV4_HASH_BYTES == crypto_auth_hmacsha256_BYTES, "a code has another size");
 
-void lethe_sha256(const void *bytes, size_t len, uint8_t out[LETHE_SHA256_BYTES])
+void lethe_sigv4_sha256(const void *bytes, size_t len, uint8_t out[LETHE_SIGV4_HASH_BYTES])
 {
     crypto_hash_sha256(out, bytes, len);
 }
 
-void lethe_hmac_sha256(const uint8_t *key, size_t key_len, const void *bytes, size_t len,
-                       uint8_t out[LETHE_SHA256_BYTES])
+void lethe_sigv4_hmac(const uint8_t *key, size_t key_len, const void *bytes, size_t len,
+                      uint8_t out[LETHE_SIGV4_HASH_BYTES])
 {
     crypto_auth_hmacsha256_state state;
 
@@ -24,12 +24,12 @@ void lethe_hmac_sha256(const uint8_t *key, size_t key_len, const void *bytes, si
     sodium_memzero(&state, sizeof state);
 }
 
-void lethe_wipe(void *bytes, size_t len)
+void lethe_sigv4_wipe(void *bytes, size_t len)
 {
     sodium_memzero(bytes, len);
 }
 
-void *lethe_secret_alloc(size_t size)
+void *lethe_sigv4_secret_alloc(size_t size)
 {
     void *secret = sodium_init() < 0 ? NULL : sodium_malloc(size);
 
@@ -39,7 +39,7 @@ void *lethe_secret_alloc(size_t size)
     return secret;
 }
 
-void lethe_secret_free(void *secret)
+void lethe_sigv4_secret_free(void *secret)
 {
     sodium_free(secret);
 }

@@ -159,7 +159,7 @@ static const char file[] = "# mine\r\n"
 
 static void profiles_are_found(void **state)
 {
-    struct lethe_credentials *credentials = lethe_secret_alloc(sizeof *credentials);
+    struct lethe_credentials *credentials = lethe_sigv4_secret_alloc(sizeof *credentials);
     static const char config[] =
         "[profile other]\nregion = eu-west-1\naws_access_key_id = THIRD\n"
         "[default]\nregion = x\ns3 =\n  endpoint_url = http://no\nendpoint_url = http://yes\n";
@@ -197,7 +197,7 @@ static void profiles_are_found(void **state)
 
 static void too_long_is_refused(void **state)
 {
-    struct lethe_credentials *credentials = lethe_secret_alloc(sizeof *credentials);
+    struct lethe_credentials *credentials = lethe_sigv4_secret_alloc(sizeof *credentials);
     char text[600];
     int found, len = snprintf(text, sizeof text, "[default]\naws_access_key_id = %0400d\n", 1);
 
