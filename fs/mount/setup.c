@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "fs/mount/setup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -17,6 +18,7 @@
 #include "lethe/log.h"
 
 #define VAULT_JSON "vault.json"
+#define PAIR_FILE_MAX (64u << 20)
 
 static int64_t now_seconds(void)
 {
@@ -315,6 +317,41 @@ static enum lethe_err sync_parent(const char *path)
     return err;
 }
 
+/*
+ * Pairs that the device has and that the vault may not: sealed under the master key, they serve the new state as they
+ * are. What cannot be read stays where it is, in the state that is set aside.
+ */
+static void keep_pairs(const char *state_dir, const char *fresh)
+{
+    char from[4096], to[4096];
+    struct dirent *entry;
+    DIR *folder;
+
+    snprintf(from, sizeof from, "%s/pairs", state_dir);
+    folder = opendir(from);
+    if (!folder) {
+        return;
+    }
+    snprintf(to, sizeof to, "%s/pairs", fresh);
+    (void)mkdir(to, 0700);
+    while ((entry = readdir(folder)) != NULL) {
+        struct lethe_buf bytes = {0};
+        struct stat there;
+
+        if (entry->d_name[0] == '.' || strlen(entry->d_name) != 32) {
+            continue;
+        }
+        snprintf(from, sizeof from, "%s/pairs/%s", state_dir, entry->d_name);
+        snprintf(to, sizeof to, "%s/pairs/%s", fresh, entry->d_name);
+        if (stat(to, &there) && (lethe_file_read(from, PAIR_FILE_MAX, &bytes) ||
+                                 lethe_file_write_durably(to, bytes.data, bytes.len, 0600))) {
+            lethe_log(LETHE_LOG_WARN, "a model pair of the old state could not be taken over: %s", from);
+        }
+        lethe_buf_release(&bytes);
+    }
+    closedir(folder);
+}
+
 /* Puts the finished state into its place; one that is there already goes to a name that tells when. */
 static enum lethe_err install_state(const char *fresh, const char *state_dir, char **aside)
 {
@@ -406,6 +443,9 @@ enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, 
     device = NULL;
     err = err ? err : lethe_head_get(vault, &head, NULL);
     err = err ? err : make_database(vault, fresh, &head, true);
+    if (!err) {
+        keep_pairs(state_dir, fresh);
+    }
     if (!err && lethe_vault_pair(vault, &head.pair, &pair)) {
         lethe_log(LETHE_LOG_WARN, "the vault's model pair is not in it: add it with 'lethefs model add' before reading");
     }

@@ -72,7 +72,10 @@ enum lethe_err lethe_segment_get(struct lethe_vault *vault, uint64_t epoch, cons
                                  const uint8_t chain[32], struct lethe_segment *out) LETHE_MUST_CHECK;
 /* Whether the vault has no such segment (any more); false also when it does not answer. */
 bool lethe_segment_is_missing(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id);
-/* Applies its changesets with sequence numbers above after to the database (sessions are off meanwhile). */
+/*
+ * Applies its changesets with sequence numbers above after to the database (sessions are off meanwhile); commits now
+ * and then.
+ */
 enum lethe_err lethe_segment_apply(struct lethe_vault *vault, struct lethe_db *db, const struct lethe_segment *segment,
                                    const struct lethe_id *id, uint64_t after) LETHE_MUST_CHECK;
 
@@ -83,7 +86,7 @@ enum lethe_err lethe_snapshot_dump(struct lethe_db *db, uint64_t epoch, uint64_t
 void lethe_snapshot_free(struct lethe_snapshot *snapshot);
 enum lethe_err lethe_snapshot_put(struct lethe_vault *vault, struct lethe_snapshot *snapshot,
                                   struct lethe_snapshot_ref *ref, uint64_t *bytes) LETHE_MUST_CHECK;
-/* Fills the journaled tables, which must be empty. */
+/* Fills the journaled tables, which must be empty; commits now and then. */
 enum lethe_err lethe_snapshot_load(struct lethe_vault *vault, struct lethe_db *db,
                                    const struct lethe_snapshot_ref *ref) LETHE_MUST_CHECK;
 /* Objects of a snapshot (root and parts), for check and gc. */

@@ -285,6 +285,7 @@ enum lethe_err lethe_segment_apply(struct lethe_vault *vault, struct lethe_db *d
         if (!err) {
             lethe_db_lock(db);
             err = apply_records(db, &raw, after);
+            err = err ? err : lethe_db_commit(db); /* a transaction lives in memory, and a history may be long */
             lethe_db_unlock(db);
         }
     }

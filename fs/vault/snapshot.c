@@ -275,6 +275,7 @@ enum lethe_err lethe_snapshot_load(struct lethe_vault *vault, struct lethe_db *d
         while (!err && lethe_reader_left(&reader) > 0) {
             err = load_row(db, &reader);
         }
+        err = err ? err : lethe_db_commit(db); /* a transaction lives in memory, and a tree may be large */
         lethe_db_unlock(db);
     }
     free(parts);
