@@ -176,11 +176,64 @@ static void test_faults(void **state)
     fixture_remove(&fixture);
 }
 
+/* A file that was open and nameless when the power went, while the cut that still knows it waits for the vault. */
+static void test_orphan(void **state)
+{
+    struct lethe_gc_result result;
+    struct fixture fixture;
+    char *expected;
+    int status;
+    pid_t child;
+
+    (void)state;
+    fixture_make(&fixture);
+    assert_int_equal(fixture_init(&fixture), LETHE_OK);
+    assert_int_equal(fixture_open(&fixture), LETHE_OK);
+    furnish(&fixture);
+    assert_int_equal(fixture_publish(&fixture), LETHE_OK);
+    fixture_close(&fixture);
+    fflush(NULL);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct lethe_epoch epoch;
+
+        if (fixture_open(&fixture) || !fixture_file(&fixture, "large", O_RDONLY) ||
+            lethe_tree_unlink(fixture.session->tree, 1, "large") ||
+            lethe_epoch_cut(&fixture.publisher, true, &epoch)) {
+            _exit(1);
+        }
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_int_equal(fixture_open(&fixture), LETHE_OK);
+    {
+        struct lethe_epoch pending;
+
+        assert_int_equal(lethe_epoch_pending(fixture.session->db, &pending), LETHE_OK);
+        assert_int_equal(lethe_epoch_publish(&fixture.publisher, &pending), LETHE_OK);
+        lethe_epoch_release(&pending);
+    }
+    assert_int_equal(lethe_gc_run(&(struct lethe_gc_options){.vault = fixture.session->vault,
+                                                             .db = fixture.session->db,
+                                                             .committer = fixture.session->committer},
+                                  &result),
+                     LETHE_OK);
+    expected = fixture_describe(fixture.session);
+    fixture_close(&fixture);
+    fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, expected);
+    fixture_assert_recovers(&fixture, expected);
+    free(expected);
+    fixture_remove(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_crash),
         cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_orphan),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
