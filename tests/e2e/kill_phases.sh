@@ -17,6 +17,7 @@ nap() { # at most so many milliseconds
 }
 
 kill_daemon() { # the mount's pid, then whatever is left of the mount
+    disown -a # no word of it
     kill -9 "$1" 2>/dev/null || true
     while kill -0 "$1" 2>/dev/null; do sleep 0.02; done
     umount -l "$MNT" 2>/dev/null || true
@@ -34,6 +35,7 @@ change() { # what the tree should be, and the same in the mount
         rm -r "$WORK/src/$((n - 3))" "$MNT/$((n - 3))"
     fi
     cp -a "$WORK/src/$n" "$MNT/"
+    touch -d "@$((n * 1000000))" "$WORK/src" "$MNT"
     sync -f "$MNT"
 }
 
