@@ -2,6 +2,7 @@
 /* Journal segments. A record of the body: u8 table set (1 tree, 2 vault), varint sequence number, block changeset. */
 #define SQLITE_ENABLE_SESSION 1
 #define SQLITE_ENABLE_PREUPDATE_HOOK 1
+#include "fs/vault/changeset.h"
 #include "fs/vault/frame.h"
 
 #include <stdlib.h>
@@ -262,6 +263,10 @@ static enum lethe_err apply_records(struct lethe_db *db, const struct lethe_buf 
         }
         if (seq <= after) {
             continue;
+        }
+        err = lethe_changeset_check(bytes, len);
+        if (err) {
+            break;
         }
         result = sqlite3changeset_apply(lethe_db_handle(db), (int)len, (void *)(uintptr_t)bytes, only_journaled,
                                         refuse_conflict, (void *)(uintptr_t)(set == SET_TREE ? tree : vault));
