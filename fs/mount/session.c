@@ -158,8 +158,7 @@ enum lethe_err lethe_session_device_secret(const char *state_dir, struct lethe_s
     return err;
 }
 
-/* vault.json must be the one that the head names, or a newer one whose writer was cut off before the head. */
-static enum lethe_err check_vault_file(struct lethe_vault *vault)
+enum lethe_err lethe_session_check_file(struct lethe_vault *vault)
 {
     struct lethe_head head;
     enum lethe_err err = lethe_head_get(vault, &head, NULL);
@@ -241,7 +240,7 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
     master = NULL;
     device = NULL;
     if (!err) {
-        err = check_vault_file(session->vault);
+        err = lethe_session_check_file(session->vault);
     }
 out:
     lethe_store_close(store);

@@ -72,6 +72,11 @@ enum lethe_err lethe_session_folder(const char *root, bool cache, const struct l
 /* Gets and parses vault.json. LETHE_ERR_UNREACHABLE when there is none; logged. */
 enum lethe_err lethe_session_vault_file(struct lethe_store *store, const char *location, struct lethe_vault_file **file,
                                         uint8_t json_hash[32], struct lethe_store_version *version) LETHE_MUST_CHECK;
+/*
+ * vault.json must be the one that the head names, or a newer one whose writer was cut off before the head:
+ * LETHE_ERR_INTEGRITY, logged.
+ */
+enum lethe_err lethe_session_check_file(struct lethe_vault *vault) LETHE_MUST_CHECK;
 /* flock on state_dir/lock; LETHE_ERR_BUSY. */
 enum lethe_err lethe_session_lock(const char *state_dir, int *fd) LETHE_MUST_CHECK;
 enum lethe_err lethe_session_device_root(const struct lethe_secret *master, const struct lethe_id *vault,

@@ -441,6 +441,7 @@ enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, 
     file = NULL;
     master = NULL;
     device = NULL;
+    err = err ? err : lethe_session_check_file(vault);
     err = err ? err : lethe_head_get(vault, &head, NULL);
     err = err ? err : make_database(vault, fresh, &head, true);
     if (!err) {
