@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bytes that came from the vault and found no room in the cache: a few runs stay in memory, so that whoever asked for
- * them can read them. They are of vaulted contents, which never change, so a run is right for as long as it is kept.
+ * Bytes that came from the vault and found no room in the cache: a few runs stay in memory, so that whoever
+ * asked for them can read them. They are of vaulted contents, which never change, so a run is right for as
+ * long as it is kept.
  */
 #include "fs/device/content_private.h"
 
@@ -9,7 +10,8 @@
 #include <string.h>
 
 #define LENT_BYTES (64u << 20)
-#define LENT_LEAST 4u /* so many are kept whatever they take: a read may span two segments, and others read too */
+#define LENT_LEAST                                                                                           \
+    4u /* so many are kept whatever they take: a read may span two segments, and others read too */
 
 struct lethe_lent {
     struct lethe_id content;
@@ -80,8 +82,8 @@ enum lethe_err lethe_content_lend(struct lethe_content *content, uint64_t offset
     return LETHE_OK;
 }
 
-bool lethe_lent_copy(struct lethe_contents *store, const struct lethe_id *content, uint64_t offset, uint8_t *out,
-                     size_t len)
+bool lethe_lent_copy(struct lethe_contents *store, const struct lethe_id *content, uint64_t offset,
+                     uint8_t *out, size_t len)
 {
     const struct lethe_lent *lent;
 
@@ -90,7 +92,8 @@ bool lethe_lent_copy(struct lethe_contents *store, const struct lethe_id *conten
     }
     pthread_mutex_lock(&store->lock);
     for (lent = store->lent; lent; lent = lent->next) {
-        if (offset >= lent->offset && offset - lent->offset < lent->len && lethe_id_equal(&lent->content, content)) {
+        if (offset >= lent->offset && offset - lent->offset < lent->len &&
+            lethe_id_equal(&lent->content, content)) {
             size_t at = (size_t)(offset - lent->offset), n = lent->len - at < len ? lent->len - at : len;
 
             memcpy(out, lent->bytes + at, n);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The process ends, or the backend fails, at every single call of a publication: nothing is lost, device and vault
- * agree afterwards, and the vault always is a whole moment of the tree.
+ * The process ends, or the backend fails, at every single call of a publication: nothing is lost, device and
+ * vault agree afterwards, and the vault always is a whole moment of the tree.
  */
 #include "vault_fixture.h"
 
@@ -37,7 +37,7 @@ static void change(struct fixture *fixture)
     fixture_put(fixture, "small", &bytes);
     assert_int_equal(lethe_tree_unlink(tree, 1, "gone soon"), 0);
     fixture_patch(fixture, "large", 5u << 20 >> 1, "a new middle"); /* the second segment stays as it is */
-    fixture_photo(5, 160, 40, &bytes);                            /* the same pixels: artifact and residual serve again */
+    fixture_photo(5, 160, 40, &bytes); /* the same pixels: artifact and residual serve again */
     fixture_put(fixture, "rewritten.png", &bytes);
     fixture_photo(6, 160, 0, &bytes);
     fixture_put(fixture, "new.png", &bytes);
@@ -176,7 +176,8 @@ static void test_faults(void **state)
     fixture_remove(&fixture);
 }
 
-/* A file that was open and nameless when the power went, while the cut that still knows it waits for the vault. */
+/* A file that was open and nameless when the power went, while the cut that still knows it waits for the
+ * vault. */
 static void test_orphan(void **state)
 {
     struct lethe_gc_result result;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The backend fails at every call of init, recover and reading: a clean error, and it works once it answers again. */
+/* The backend fails at every call of init, recover and reading: a clean error, and it works once it answers
+ * again. */
 #include "vault_fixture.h"
 
 static enum trouble_kind kind_of(unsigned nth)
@@ -50,8 +51,8 @@ static void test_init(void **state)
             err = LETHE_OK; /* only the last answer was lost: then it must open, as is seen below */
         }
         if (err) {
-            print_error("init with trouble %d at call %u cannot be done again: %s\n", (int)kind_of(step), step / 4,
-                        lethe_err_str(err));
+            print_error("init with trouble %d at call %u cannot be done again: %s\n", (int)kind_of(step),
+                        step / 4, lethe_err_str(err));
         }
         assert_int_equal(err, LETHE_OK);
         assert_int_equal(fixture_open(&fixture), LETHE_OK);

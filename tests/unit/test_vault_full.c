@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A cache full of what is not in the vault yet: what lies in the vault can be read, changed and sealed all the same. */
+/* A cache full of what is not in the vault yet: what lies in the vault can be read, changed and sealed all
+ * the same. */
 #include "vault_fixture.h"
 
 #define LIMIT (64u << 20)
@@ -88,7 +89,8 @@ static void test_full(void **state)
     fixture_close(&fixture);
     fixture_run("rm -rf %s", fixture.cache);
 
-    /* The middle of blocks is overwritten, whose rest must first be brought; then both versions are sealed. */
+    /* The middle of blocks is overwritten, whose rest must first be brought; then both versions are sealed.
+     */
     assert_int_equal(fixture_open(&fixture), LETHE_OK);
     assert_int_equal(lethe_tree_unlink(fixture.session->tree, 1, "filler"), 0);
     assert_int_equal(lethe_commit_wait(fixture.session->committer), LETHE_OK);

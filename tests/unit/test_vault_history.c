@@ -101,7 +101,8 @@ static void make_history(struct fixture *fixture)
             publish(fixture);
         }
     }
-    assert_int_equal(fixture_number(fixture->session, "SELECT value FROM config WHERE key = 'snap_epoch'"), 0);
+    assert_int_equal(fixture_number(fixture->session, "SELECT value FROM config WHERE key = 'snap_epoch'"),
+                     0);
     publish(fixture); /* the cut that finds enough since the beginning */
     add_weight(fixture, i++);
     publish(fixture);

@@ -17,9 +17,11 @@ static void write_keys(struct fixture *fixture)
     assert_int_equal(lethe_store_open(fixture->vault, false, &store), LETHE_OK);
     assert_int_equal(lethe_session_vault_file(store, fixture->vault, &file, hash, &version), LETHE_OK);
     assert_int_equal(lethe_phrase_read(fixture->phrase, strlen(fixture->phrase), &device), LETHE_OK);
-    assert_int_equal(lethe_vault_file_unlock(file, FIXTURE_PASS, sizeof FIXTURE_PASS - 1, device, &master), LETHE_OK);
+    assert_int_equal(lethe_vault_file_unlock(file, FIXTURE_PASS, sizeof FIXTURE_PASS - 1, device, &master),
+                     LETHE_OK);
     assert_int_equal(lethe_vault_file_write(file, master, &json), LETHE_OK);
-    assert_int_equal(lethe_store_replace(store, "vault.json", json.data, json.len, &version, &next), LETHE_OK);
+    assert_int_equal(lethe_store_replace(store, "vault.json", json.data, json.len, &version, &next),
+                     LETHE_OK);
     lethe_buf_release(&json);
     lethe_vault_file_free(file);
     lethe_secret_free(master);
@@ -36,7 +38,8 @@ static void put_back(struct fixture *fixture, const struct lethe_buf *json)
 
     assert_int_equal(lethe_store_open(fixture->vault, false, &store), LETHE_OK);
     assert_int_equal(lethe_store_get(store, "vault.json", 0, UINT64_MAX, &now, &version), LETHE_OK);
-    assert_int_equal(lethe_store_replace(store, "vault.json", json->data, json->len, &version, &next), LETHE_OK);
+    assert_int_equal(lethe_store_replace(store, "vault.json", json->data, json->len, &version, &next),
+                     LETHE_OK);
     lethe_buf_release(&now);
     lethe_store_close(store);
 }

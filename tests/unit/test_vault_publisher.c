@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The publisher's thread, and the control socket in front of it: waiting, failing, and ending while others wait. */
+/* The publisher's thread, and the control socket in front of it: waiting, failing, and ending while others
+ * wait. */
 #include "vault_fixture.h"
 
 #include <sys/socket.h>
@@ -82,8 +83,8 @@ static void send_request(struct fixture *fixture, const char *text, int *fd)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-    assert_true(snprintf(address.sun_path, sizeof address.sun_path, "%s/control", fixture->session->state_dir) <
-                (int)sizeof address.sun_path);
+    assert_true(snprintf(address.sun_path, sizeof address.sun_path, "%s/control",
+                         fixture->session->state_dir) < (int)sizeof address.sun_path);
     *fd = socket(AF_UNIX, SOCK_STREAM, 0);
     assert_int_equal(connect(*fd, (struct sockaddr *)&address, sizeof address), 0);
     assert_int_equal(send(*fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
@@ -102,9 +103,11 @@ static void *call_main(void *argument)
 
 static void test_control(void **state)
 {
-    static const char *const garbage[] = {"\n", " \n", "gc\n", "gc -1\n", "gc 1x\n", "sync 99999999999999999999\n",
-                                          "nothing 1\n", "inspect 18446744073709551615\n", "preview 0\n",
-                                          "statusstatusstatusstatusstatus\n"};
+    static const char *const garbage[] = {"\n",          " \n",
+                                          "gc\n",        "gc -1\n",
+                                          "gc 1x\n",     "sync 99999999999999999999\n",
+                                          "nothing 1\n", "inspect 18446744073709551615\n",
+                                          "preview 0\n", "statusstatusstatusstatusstatus\n"};
     struct lethe_control *control;
     struct fixture fixture;
     char byte;
@@ -151,7 +154,8 @@ static void test_control(void **state)
     assert_int_equal(read(fd, &byte, 1), 1); /* progress: it waits */
     lethe_control_free(control);
     assert_int_equal(pthread_join(thread, &result), 0);
-    assert_true(*(enum lethe_err *)result == LETHE_ERR_CANCELLED || *(enum lethe_err *)result == LETHE_ERR_UNREACHABLE);
+    assert_true(*(enum lethe_err *)result == LETHE_ERR_CANCELLED ||
+                *(enum lethe_err *)result == LETHE_ERR_UNREACHABLE);
     close(fd);
     assert_int_equal(lethe_session_close(fixture.session), LETHE_OK);
     fixture_remove(&fixture);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Random work on a vault: files written, patched, cloned, renamed, removed while open, held open over cuts; epochs
- * published with calls that fail, the device closed and opened, its cache lost, garbage collected. References stay
- * right throughout, and what was published comes back.
+ * Random work on a vault: files written, patched, cloned, renamed, removed while open, held open over cuts;
+ * epochs published with calls that fail, the device closed and opened, its cache lost, garbage collected.
+ * References stay right throughout, and what was published comes back.
  */
 #include "vault_fixture.h"
 
@@ -119,14 +119,16 @@ static void work_once(struct fixture *fixture)
     }
 }
 
-/* A cut that leaves open pictures out, or none; calls of its publication may fail, for which it stays pending. */
+/* A cut that leaves open pictures out, or none; calls of its publication may fail, for which it stays
+ * pending. */
 static void publish_some(struct fixture *fixture)
 {
     struct lethe_epoch epoch;
     enum lethe_err err;
 
     if (dice(3) == 0) {
-        static const enum trouble_kind kinds[] = {TROUBLE_FAIL, TROUBLE_FAIL_ON, TROUBLE_LOST, TROUBLE_LOST_ON};
+        static const enum trouble_kind kinds[] = {TROUBLE_FAIL, TROUBLE_FAIL_ON, TROUBLE_LOST,
+                                                  TROUBLE_LOST_ON};
 
         fixture_arm(fixture, kinds[dice(4)], 1 + dice(25));
     }

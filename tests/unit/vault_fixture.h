@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A whole vault with a device in a temporary folder, without FUSE and without the publisher's thread: a test makes each
- * step itself, through a backend that can be told to fail or to end the process at its Nth call.
+ * A whole vault with a device in a temporary folder, without FUSE and without the publisher's thread: a test
+ * makes each step itself, through a backend that can be told to fail or to end the process at its Nth call.
  */
 #ifndef LETHE_TESTS_VAULT_FIXTURE_H
 #define LETHE_TESTS_VAULT_FIXTURE_H
@@ -36,10 +36,10 @@
 
 enum trouble_kind {
     TROUBLE_NONE,
-    TROUBLE_FAIL,    /* the call is not made and fails */
-    TROUBLE_FAIL_ON, /* so do all later ones */
-    TROUBLE_LOST,    /* the call is made, and fails all the same */
-    TROUBLE_LOST_ON, /* that, and all later ones fail */
+    TROUBLE_FAIL,         /* the call is not made and fails */
+    TROUBLE_FAIL_ON,      /* so do all later ones */
+    TROUBLE_LOST,         /* the call is made, and fails all the same */
+    TROUBLE_LOST_ON,      /* that, and all later ones fail */
     TROUBLE_CRASH_BEFORE, /* the process ends before it is made */
     TROUBLE_CRASH_AFTER,
 };
@@ -109,8 +109,9 @@ static inline enum lethe_err trouble_after(struct lethe_store *store, enum lethe
     return trouble->kind == TROUBLE_LOST || trouble->kind == TROUBLE_LOST_ON ? LETHE_ERR_UNREACHABLE : err;
 }
 
-static inline enum lethe_err trouble_get(struct lethe_store *store, const char *key, uint64_t offset, uint64_t len,
-                                         struct lethe_buf *out, struct lethe_store_version *version)
+static inline enum lethe_err trouble_get(struct lethe_store *store, const char *key, uint64_t offset,
+                                         uint64_t len, struct lethe_buf *out,
+                                         struct lethe_store_version *version)
 {
     size_t before = out->len;
     enum lethe_err err = trouble_before(store);
@@ -124,7 +125,8 @@ static inline enum lethe_err trouble_get(struct lethe_store *store, const char *
     return err;
 }
 
-static inline enum lethe_err trouble_put(struct lethe_store *store, const char *key, const uint8_t *bytes, size_t len)
+static inline enum lethe_err trouble_put(struct lethe_store *store, const char *key, const uint8_t *bytes,
+                                         size_t len)
 {
     enum lethe_err err = trouble_before(store);
 
@@ -138,7 +140,8 @@ static inline enum lethe_err trouble_replace(struct lethe_store *store, const ch
     enum lethe_err err = trouble_before(store);
 
     return err ? err
-               : trouble_after(store, lethe_store_replace(trouble_of(store)->inner, key, bytes, len, expected, version));
+               : trouble_after(store, lethe_store_replace(trouble_of(store)->inner, key, bytes, len, expected,
+                                                          version));
 }
 
 static inline enum lethe_err trouble_remove(struct lethe_store *store, const char *key)
@@ -155,10 +158,12 @@ static inline enum lethe_err trouble_list(struct lethe_store *store, const char 
 {
     enum lethe_err err = trouble_before(store);
 
-    return err ? err : trouble_after(store, lethe_store_list(trouble_of(store)->inner, prefix, each, context));
+    return err ? err
+               : trouble_after(store, lethe_store_list(trouble_of(store)->inner, prefix, each, context));
 }
 
-static inline enum lethe_err trouble_stat(struct lethe_store *store, const char *key, struct lethe_store_stat *out)
+static inline enum lethe_err trouble_stat(struct lethe_store *store, const char *key,
+                                          struct lethe_store_stat *out)
 {
     enum lethe_err err = trouble_before(store);
 
@@ -205,7 +210,8 @@ static inline void fixture_run(const char *format, ...)
 
 static inline void fixture_make(struct fixture *fixture)
 {
-    *fixture = (struct fixture){.trouble = {.lock = PTHREAD_MUTEX_INITIALIZER, .error = LETHE_ERR_UNREACHABLE}};
+    *fixture =
+        (struct fixture){.trouble = {.lock = PTHREAD_MUTEX_INITIALIZER, .error = LETHE_ERR_UNREACHABLE}};
     snprintf(fixture->folder, sizeof fixture->folder, "/tmp/lethe-vault-XXXXXX");
     assert_non_null(mkdtemp(fixture->folder));
     snprintf(fixture->vault, sizeof fixture->vault, "%s/vault", fixture->folder);
@@ -226,7 +232,8 @@ static inline void fixture_save(const struct fixture *fixture)
 
 static inline void fixture_load(const struct fixture *fixture)
 {
-    fixture_run("cd %s && rm -rf vault state cache && cp -a saved/vault saved/state saved/cache .", fixture->folder);
+    fixture_run("cd %s && rm -rf vault state cache && cp -a saved/vault saved/state saved/cache .",
+                fixture->folder);
 }
 
 static inline void fixture_arm(struct fixture *fixture, enum trouble_kind kind, unsigned nth)
@@ -397,7 +404,8 @@ static inline void fixture_noise(uint64_t seed, struct lethe_buf *out, size_t le
     assert_int_equal(lethe_buf_status(out), LETHE_OK);
 }
 
-/* A PNG that the codec takes: smooth, with a little grain. trailer bytes behind it leave the pixels as they are. */
+/* A PNG that the codec takes: smooth, with a little grain. trailer bytes behind it leave the pixels as they
+ * are. */
 static inline void fixture_photo(uint64_t seed, unsigned size, size_t trailer, struct lethe_buf *out)
 {
     struct lethe_raster raster;
@@ -462,7 +470,8 @@ static inline void fixture_patch(struct fixture *fixture, const char *name, uint
     lethe_tree_release_file(file);
 }
 
-/* Text of the whole tree: names, attributes, hashes of all bytes. Directories below the root are not entered. */
+/* Text of the whole tree: names, attributes, hashes of all bytes. Directories below the root are not entered.
+ */
 struct fixture_listing {
     char names[64][256];
     size_t count;
@@ -485,7 +494,8 @@ static inline int fixture_compare_names(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-static inline void fixture_describe_file(struct lethe_tree *tree, const struct stat *attr, struct lethe_buf *out)
+static inline void fixture_describe_file(struct lethe_tree *tree, const struct stat *attr,
+                                         struct lethe_buf *out)
 {
     struct lethe_file *file = NULL;
     uint8_t *bytes = calloc(1, (size_t)attr->st_size + 1), hash[32];
@@ -525,8 +535,9 @@ static inline char *fixture_describe(struct lethe_session *session)
 
         assert_int_equal(lethe_tree_lookup(session->tree, 1, listing.names[i], &attr), 0);
         assert_int_equal(lethe_tree_listxattr(session->tree, attr.st_ino, list, sizeof list, &needed), 0);
-        snprintf(line, sizeof line, "%s %o %d %lld %lld.%09ld %s", listing.names[i], attr.st_mode, (int)attr.st_nlink,
-                 (long long)attr.st_size, (long long)attr.st_mtim.tv_sec, attr.st_mtim.tv_nsec, list);
+        snprintf(line, sizeof line, "%s %o %d %lld %lld.%09ld %s", listing.names[i], attr.st_mode,
+                 (int)attr.st_nlink, (long long)attr.st_size, (long long)attr.st_mtim.tv_sec,
+                 attr.st_mtim.tv_nsec, list);
         lethe_buf_put(&out, line, strlen(line));
         if (S_ISREG(attr.st_mode)) {
             fixture_describe_file(session->tree, &attr, &out);
@@ -573,15 +584,21 @@ static inline void fixture_assert_refs(struct lethe_session *session)
     char sql[256];
 
     snprintf(sql, sizeof sql,
-             "SELECT count(*) FROM object o WHERE kind != %d AND refs != (SELECT count(*) FROM piece WHERE object = o.id)",
+             "SELECT count(*) FROM object o WHERE kind != %d AND refs != (SELECT count(*) FROM piece WHERE "
+             "object = o.id)",
              (int)LETHE_OBJECT_PAIR);
     assert_int_equal(fixture_number(session, sql), 0);
-    assert_int_equal(fixture_number(session, "SELECT count(*) FROM piece p LEFT JOIN object o ON o.id = p.object"
-                                             " WHERE o.id IS NULL OR o.dead != 0"), 0);
-    assert_int_equal(fixture_number(session, "SELECT count(*) FROM inode i JOIN dead d ON d.content = i.content"), 0);
-    assert_int_equal(fixture_number(session, "SELECT count(*) FROM content c WHERE NOT EXISTS(SELECT 1 FROM inode"
-                                             " WHERE content = c.id) AND NOT EXISTS(SELECT 1 FROM dead WHERE content ="
-                                             " c.id) AND NOT EXISTS(SELECT 1 FROM working WHERE content = c.id)"), 0);
+    assert_int_equal(fixture_number(session,
+                                    "SELECT count(*) FROM piece p LEFT JOIN object o ON o.id = p.object"
+                                    " WHERE o.id IS NULL OR o.dead != 0"),
+                     0);
+    assert_int_equal(
+        fixture_number(session, "SELECT count(*) FROM inode i JOIN dead d ON d.content = i.content"), 0);
+    assert_int_equal(fixture_number(session,
+                                    "SELECT count(*) FROM content c WHERE NOT EXISTS(SELECT 1 FROM inode"
+                                    " WHERE content = c.id) AND NOT EXISTS(SELECT 1 FROM dead WHERE content ="
+                                    " c.id) AND NOT EXISTS(SELECT 1 FROM working WHERE content = c.id)"),
+                     0);
 }
 
 /* The vault alone, replayed: check --deep finds nothing, and the tree is the one expected. */
