@@ -579,7 +579,6 @@ static enum lethe_err judge(struct transfer *transfer, CURLcode code)
     case CURLE_OUT_OF_MEMORY:
         return LETHE_ERR_NOMEM;
     case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
         return LETHE_ERR_ARG;
     case CURLE_ABORTED_BY_CALLBACK:
         say_away(http, transfer, "it took too long");
