@@ -104,6 +104,19 @@ static int check_mountpoint(const char *path)
     return -1;
 }
 
+/* A mount that hides its own vault would wait for itself. */
+static int check_not_over(const char *mountpoint, const char *location)
+{
+    const char *path = strncmp(location, "file://", 7) == 0 ? location + 7 : location;
+    size_t len = strlen(mountpoint);
+    char *vault = realpath(path, NULL);
+    bool over = vault && strncmp(vault, mountpoint, len) == 0 && (vault[len] == '\0' || vault[len] == '/');
+
+    free(vault);
+    return over ? lethe_cli_usage("mount: %s would hide the vault in %s: choose another mount point", mountpoint, location)
+                : -1;
+}
+
 static const char *pick(const char *option, const char *word)
 {
     return option ? option : word;
@@ -178,6 +191,10 @@ int lethe_cmd_mount(int argc, char **argv)
     }
     if (!realpath(args[1], mountpoint)) {
         code = lethe_cli_fail(LETHE_ERR_NOT_FOUND, "the mount point %s cannot be used", args[1]);
+        goto out;
+    }
+    code = check_not_over(mountpoint, args[0]);
+    if (code >= 0) {
         goto out;
     }
     err = lethe_cli_passphrase(pick(passfile, words.passfile), pick(extpass, words.extpass), "Passphrase", false,

@@ -11,7 +11,7 @@ leave() { # as finish, with the mount that it does not know
     "$LETHEFS" umount "$SPACED" 2>/dev/null || true
     return $code
 }
-trap 'set +e; leave; finish' EXIT
+trap 'leave || finish; finish' EXIT
 PATH=$BUILD:$PATH
 
 refuse() { # CODE COMMAND...: that exit code, nothing on standard output, one line of error that names lethefs
@@ -79,8 +79,10 @@ for bad in "-o bogus" "-o sync=never" "-o degraded" "--cache-size 12Q" "--at yes
 done
 refuse 3 lethefs mount "$VAULT" "$SPACED" --extpass "echo wrong"
 refuse 5 lethefs mount "$WORK/nowhere" "$SPACED" "${P[@]}"
-refuse 5 lethefs mount "$SPACED" "$SPACED" "${P[@]}"
+refuse 5 lethefs mount "$MNT" "$SPACED" "${P[@]}"
 refuse 1 lethefs mount "$VAULT" pass "${P[@]}"
+refuse 2 lethefs mount "$VAULT" "$VAULT" "${P[@]}" # it would hide its own vault
+refuse 2 lethefs mount "file://$VAULT" "$WORK" "${P[@]}"
 for way in "my vault" "./my vault" "$VAULT" "$VAULT/" "file://$VAULT"; do
     lethefs mount "$way" "m nt" --extpass "cat pass"
     echo "$way" >"m nt/way"

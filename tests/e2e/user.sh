@@ -46,10 +46,10 @@ as_user() {
 }
 leave() {
     local code=$?
-    as_user fusermount3 -uz "$HOME_OF/mnt" 2>/dev/null
+    as_user fusermount3 -uz "$HOME_OF/mnt" 2>/dev/null || true
     return $code
 }
-trap 'set +e; leave; finish' EXIT
+trap 'leave || finish; finish' EXIT
 as_user bash "$WORK/session"
 ! ls "$HOME_OF/mnt" 2>/dev/null || fail "somebody else, even root, looks into the mount"
 refuse() { # CODE WHY COMMAND...
