@@ -17,7 +17,8 @@ echo "correct horse" >"$PASS"
 echo "seed $SEED"
 
 # In a sanitizer build the daemon's reports go to files (its standard error ends when it is ready); finish looks at
-# them. The daemon may not be traced: leaks are looked for only by root, who may trace it all the same.
+# them. Leaks are looked for where a program ends by exit(), which the daemon in the background does not (mount -f
+# does), and only for root, whom nothing keeps from tracing.
 REPORTS=$WORK/sanitizer
 LEAKS=$([ "$(id -u)" = 0 ] && echo 1 || echo 0)
 export ASAN_OPTIONS=log_path=$REPORTS:detect_leaks=$LEAKS${ASAN_OPTIONS:+:$ASAN_OPTIONS}
