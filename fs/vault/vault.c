@@ -170,6 +170,9 @@ enum lethe_err lethe_vault_seal(const struct lethe_vault *vault, enum lethe_obje
     size_t start = out->len;
     enum lethe_err err;
 
+    if (!root) {
+        return LETHE_ERR_KEY;
+    }
     if (kind == LETHE_OBJECT_ARTIFACT) {
         err = lethe_artifact_seal(root, &name, plaintext, len, lethe_random_system(), out);
     } else {
@@ -192,6 +195,9 @@ enum lethe_err lethe_vault_unseal(const struct lethe_vault *vault, enum lethe_ob
     struct lethe_object_name name = object_name(vault, kind, id, content, position);
     const struct lethe_secret *root = kind == LETHE_OBJECT_PAIR ? vault->pair_root : vault->master;
 
+    if (!root) { /* a pair's object, and no device secret at hand */
+        return LETHE_ERR_KEY;
+    }
     if (kind == LETHE_OBJECT_ARTIFACT) {
         return lethe_artifact_open(root, &name, sealed, len, out);
     }
