@@ -49,6 +49,7 @@ static enum lethe_err settle_config(struct lethe_db *db, const struct lethe_head
 
     lethe_db_lock(db);
     err = lethe_db_set_int(db, LETHE_CONFIG_EPOCH, (int64_t)head->epoch);
+    err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_TIME, head->time);
     err = err ? err : lethe_db_set_blob(db, LETHE_CONFIG_CHAIN, head->chain, sizeof head->chain);
     err = err ? err : lethe_db_set_blob(db, LETHE_CONFIG_SEGMENT, &head->segment, sizeof head->segment);
     err = err ? err : lethe_db_set_blob(db, LETHE_CONFIG_PAIR, &head->pair, sizeof head->pair);

@@ -355,6 +355,7 @@ enum lethe_err lethe_epoch_settle(struct lethe_db *db, const struct lethe_epoch 
         }
     }
     err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_EPOCH, (int64_t)epoch->n);
+    err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_TIME, epoch->time);
     err = err ? err : lethe_db_set_blob(db, LETHE_CONFIG_CHAIN, epoch->hash, sizeof epoch->hash);
     err = err ? err : lethe_db_set_blob(db, LETHE_CONFIG_SEGMENT, &epoch->segment, sizeof epoch->segment);
     err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_TREE_SEQ, (int64_t)epoch->cut_seq);

@@ -198,6 +198,7 @@ enum lethe_err lethe_publisher_new(const struct lethe_publisher_options *options
     publisher->options = *options;
     lethe_db_lock(options->db);
     err = lethe_db_get_int(options->db, LETHE_CONFIG_EPOCH, 0, &epoch);
+    err = err ? err : lethe_db_get_int(options->db, LETHE_CONFIG_TIME, 0, &publisher->status.epoch_time);
     lethe_db_unlock(options->db);
     if (err) {
         free(publisher);

@@ -33,6 +33,7 @@ struct lethe_publisher_options {
 
 /* Names of the settings in the table config. */
 #define LETHE_CONFIG_EPOCH "epoch"          /* newest published epoch that this device saw */
+#define LETHE_CONFIG_TIME "epoch_time"      /* when it was cut, nanoseconds since 1970 */
 #define LETHE_CONFIG_CHAIN "chain"          /* its chain hash */
 #define LETHE_CONFIG_SEGMENT "segment"      /* its segment's id */
 #define LETHE_CONFIG_TREE_SEQ "tree_seq"    /* the last changeset of the tree in it */
