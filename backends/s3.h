@@ -13,6 +13,7 @@
 /* Where a bucket is. */
 struct lethe_s3_place {
     bool tls;
+    bool bare;      /* neither TLS nor loopback: nothing but a digest guards what is sent */
     char host[512]; /* with the port, unless it is the scheme's own; with the bucket where it is part of it */
     char base[80];  /* "/bucket", or "" where it is part of the host */
     char bucket[64];

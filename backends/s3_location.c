@@ -101,6 +101,17 @@ static bool take_endpoint(const char *endpoint, struct lethe_s3_place *place)
     return place->host[0] != '\0';
 }
 
+static bool loopback(const char *host)
+{
+    size_t len = strcspn(host, ":");
+
+    if (strncmp(host, "[::1]", 5) == 0) {
+        return true;
+    }
+    return (len == 9 && memcmp(host, "localhost", 9) == 0) ||
+           (strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == len);
+}
+
 static bool region_valid(const char *region)
 {
     return region[0] != '\0' && strlen(region) < sizeof((struct lethe_s3_place *)NULL)->region &&
@@ -148,6 +159,7 @@ enum lethe_err lethe_s3_place_parse(const char *location, const char *endpoint, 
             snprintf(place.base, sizeof place.base, "/%s", place.bucket);
         }
     }
+    place.bare = !place.tls && !loopback(place.host);
     *out = place;
     return LETHE_OK;
 }

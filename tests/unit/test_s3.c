@@ -512,6 +512,9 @@ static void what_goes_over_the_line(void **state)
     assert_string_equal(fake_header(fixture->fake.last, "if-none-match", value), "*");
     snprintf(host, sizeof host, "127.0.0.1:%u", fixture->fake.port);
     assert_string_equal(fake_header(fixture->fake.last, "host", value), host);
+    assert_string_equal(fake_header(fixture->fake.last, "x-amz-content-sha256", value), "UNSIGNED-PAYLOAD");
+    ((struct lethe_s3 *)fixture->store)->place.bare = true; /* as if it were far away */
+    assert_int_equal(lethe_store_put(fixture->store, "o/00/y.png", bytes_of("1"), 1), LETHE_OK);
     assert_string_equal(fake_header(fixture->fake.last, "x-amz-content-sha256", value),
                         "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"); /* of "1" */
     assert_non_null(fake_header(fixture->fake.last, "authorization", value));
@@ -551,6 +554,16 @@ static void places(void **state)
     assert_int_equal(lethe_s3_place_parse("s3://bucket", "http://[::1]:9000", "r", &place), LETHE_OK);
     assert_false(place.tls);
     assert_string_equal(place.host, "[::1]:9000");
+    assert_false(place.bare);
+    assert_int_equal(lethe_s3_place_parse("s3://bucket", "http://127.0.0.1:9000", "r", &place), LETHE_OK);
+    assert_false(place.bare);
+    assert_int_equal(lethe_s3_place_parse("s3://bucket", "http://127.0.0.1.example.org", "r", &place),
+                     LETHE_OK);
+    assert_true(place.bare);
+    assert_int_equal(lethe_s3_place_parse("s3://bucket", "http://10.0.0.1:9000", "r", &place), LETHE_OK);
+    assert_true(place.bare);
+    assert_int_equal(lethe_s3_place_parse("s3://bucket", "https://10.0.0.1:9000", "r", &place), LETHE_OK);
+    assert_false(place.bare);
     assert_int_equal(lethe_s3_place_parse("s3://", NULL, NULL, &place), LETHE_ERR_ARG);
     assert_int_equal(lethe_s3_place_parse("s3://ab", NULL, NULL, &place), LETHE_ERR_ARG);
     assert_int_equal(lethe_s3_place_parse("s3://-bucket", NULL, NULL, &place), LETHE_ERR_ARG);
