@@ -5,6 +5,7 @@
 
 [ "$(id -u)" = 0 ] || skip "needs root, to become somebody else"
 command -v setpriv >/dev/null && command -v fusermount3 >/dev/null || skip "needs setpriv and fusermount3"
+[ -e /etc/mtab ] || skip "fusermount3 needs /etc/mtab"
 id nobody >/dev/null 2>&1 || skip "there is no user nobody"
 UID_OF=$(id -u nobody) GID_OF=$(id -g nobody)
 setpriv --reuid "$UID_OF" --regid "$GID_OF" --clear-groups test -w /dev/fuse || skip "users may not write to /dev/fuse"
