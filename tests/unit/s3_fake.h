@@ -10,6 +10,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -63,6 +64,8 @@ struct fake {
     enum fake_dialect dialect;
     enum fake_fault fault;
     unsigned after, times; /* the fault is due after that many requests, for that many */
+    unsigned permille;     /* of all requests that meet a fault at random */
+    uint64_t random;
     char answer[1024];
     struct fake_object objects[FAKE_OBJECTS];
     unsigned versions, requests, connections, open;
@@ -333,7 +336,7 @@ static inline void fake_get(struct fake *fake, int fd, const struct fake_request
     }
     len = object->len == 0 ? 0 : last - first + 1;
     sent = fault == FAKE_HALF_BODY ? len / 2 : len;
-    if (fault == FAKE_SHORT_RANGE) {
+    if (fault == FAKE_SHORT_RANGE && ranged) { /* of a whole object only its seal would tell */
         sent = len /= 2;
     }
     if (fault == FAKE_LONG_BODY) {
@@ -353,6 +356,20 @@ static inline void fake_get(struct fake *fake, int fd, const struct fake_request
     }
 }
 
+/* A fault that a network or a server may have, by xorshift64. Under the lock. */
+static inline enum fake_fault fake_chance(struct fake *fake)
+{
+    static const enum fake_fault faults[] = {FAKE_RESET,       FAKE_LOST_ANSWER, FAKE_HALF_BODY,
+                                             FAKE_SHORT_RANGE, FAKE_GARBAGE,     FAKE_ANSWER};
+
+    fake->random ^= fake->random << 13;
+    fake->random ^= fake->random >> 7;
+    fake->random ^= fake->random << 17;
+    return fake->random % 1000 < fake->permille
+               ? faults[fake->random / 1000 % (sizeof faults / sizeof faults[0])]
+               : FAKE_NONE;
+}
+
 /* Answers one request. Whether the connection stays. */
 static inline bool fake_answer(struct fake *fake, int fd, struct fake_request *request)
 {
@@ -368,6 +385,8 @@ static inline bool fake_answer(struct fake *fake, int fd, struct fake_request *r
     } else if (fake->fault != FAKE_NONE && fake->times > 0) {
         fault = fake->fault;
         fake->times--;
+    } else if (fake->permille > 0) {
+        fault = fake_chance(fake);
     }
     strcpy(answer, fake->answer);
     if (fault == FAKE_RESET || fault == FAKE_SILENCE || fault == FAKE_GARBAGE || fault == FAKE_ANSWER) {
@@ -431,6 +450,7 @@ static inline void *fake_serve(void *argument)
 static inline void *fake_accept(void *argument)
 {
     struct fake *fake = argument;
+    const int yes = 1;
 
     for (;;) {
         struct fake_connection *connection = malloc(sizeof *connection);
@@ -442,6 +462,7 @@ static inline void *fake_accept(void *argument)
             free(connection);
             return NULL;
         }
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes); /* head and body are sent apart */
         *connection = (struct fake_connection){fake, fd};
         pthread_mutex_lock(&fake->lock);
         fake->connections++;
