@@ -36,7 +36,8 @@ change() { # what the tree should be, and the same in the mount
     fi
     cp -a "$WORK/src/$n" "$MNT/"
     touch -d "@$((n * 1000000))" "$WORK/src" "$MNT"
-    sync -f "$MNT"
+    sync -f "$MNT" # the kernel's pages to the daemon; FUSE tells it nothing more, so
+    sync "$MNT"    # fsync of the folder: durable on this device
 }
 
 n=0
