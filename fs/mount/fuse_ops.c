@@ -338,7 +338,9 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, s
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
                      struct fuse_file_info *info)
 {
-    int error = lethe_tree_write(file_of(info), (uint64_t)offset, bytes, size, must_kill(req, info));
+    int (*write_bytes)(struct lethe_file *, uint64_t, const void *, size_t, bool) =
+        info->writepage ? lethe_tree_write_back : lethe_tree_write;
+    int error = write_bytes(file_of(info), (uint64_t)offset, bytes, size, must_kill(req, info));
 
     (void)ino;
     if (error) {

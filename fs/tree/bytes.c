@@ -256,7 +256,20 @@ static uint64_t room_for(uint64_t offset, uint64_t len)
     return (last - first + 1) * LETHE_BLOCK_BYTES;
 }
 
-int lethe_tree_write(struct lethe_file *file, uint64_t offset, const void *bytes, size_t len, bool kill_suid)
+/* The inode is locked. own_times: the kernel keeps mtime and ctime of these bytes, and sends them itself. */
+static void touch_written(struct lethe_tree *tree, struct lethe_inode *inode, bool own_times)
+{
+    int64_t mtime = inode->mtime, ctime = inode->ctime;
+
+    lethe_attr_touch_bytes(tree, inode, lethe_tree_now());
+    if (own_times) {
+        inode->mtime = mtime;
+        inode->ctime = ctime;
+    }
+}
+
+static int write_bytes(struct lethe_file *file, uint64_t offset, const void *bytes, size_t len, bool kill_suid,
+                       bool own_times)
 {
     struct lethe_tree *tree = file->tree;
     struct lethe_inode *inode = file->inode;
@@ -291,7 +304,7 @@ int lethe_tree_write(struct lethe_file *file, uint64_t offset, const void *bytes
             }
             if (!error) {
                 inode->size = offset + len > inode->size ? offset + len : inode->size;
-                lethe_attr_touch_bytes(tree, inode, lethe_tree_now());
+                touch_written(tree, inode, own_times);
                 if (kill_suid && (inode->mode & (S_ISUID | S_ISGID))) {
                     lethe_attr_kill(inode);
                     lethe_inode_dirty(tree, inode, true, true);
@@ -310,6 +323,16 @@ int lethe_tree_write(struct lethe_file *file, uint64_t offset, const void *bytes
     }
     lethe_contents_unreserve(tree->options.contents, room);
     return error;
+}
+
+int lethe_tree_write(struct lethe_file *file, uint64_t offset, const void *bytes, size_t len, bool kill_suid)
+{
+    return write_bytes(file, offset, bytes, len, kill_suid, false);
+}
+
+int lethe_tree_write_back(struct lethe_file *file, uint64_t offset, const void *bytes, size_t len, bool kill_suid)
+{
+    return write_bytes(file, offset, bytes, len, kill_suid, true);
 }
 
 /* One try of fallocate: 0, 1 for absent bytes, or a negative errno. In the gate, locked. */

@@ -117,6 +117,11 @@ void lethe_tree_release_file(struct lethe_file *file);
 int lethe_tree_read(struct lethe_file *file, uint64_t offset, void *buffer, size_t len, size_t *got);
 /* kill_suid as FUSE says. Waits for room in the content store first (ENOSPC when nothing moves). */
 int lethe_tree_write(struct lethe_file *file, uint64_t offset, const void *bytes, size_t len, bool kill_suid);
+/*
+ * The same for pages that the kernel writes back: it keeps mtime and ctime of these bytes itself and sends them with a
+ * setattr of its own, which may come before the bytes (syncfs does not wait in between).
+ */
+int lethe_tree_write_back(struct lethe_file *file, uint64_t offset, const void *bytes, size_t len, bool kill_suid);
 int lethe_tree_fallocate(struct lethe_file *file, int mode, uint64_t offset, uint64_t len);
 int lethe_tree_seek(struct lethe_file *file, uint64_t offset, int whence, uint64_t *out); /* SEEK_DATA, SEEK_HOLE */
 int lethe_tree_copy(struct lethe_file *from, uint64_t from_offset, struct lethe_file *to, uint64_t to_offset,

@@ -271,6 +271,32 @@ static void unlinked_files_live_until_their_close(void **unused)
     assert_int_equal(fixture_number(&fixture, "SELECT count(*) FROM working"), 0);
 }
 
+/* The kernel's setattr may come before the bytes that it belongs to. */
+static void written_back_pages_keep_the_kernels_times(void **unused)
+{
+    struct lethe_tree *tree = fixture.tree;
+    uint64_t ino = fixture_make(&fixture, 1, "times");
+    struct lethe_file *file = fixture_open(&fixture, ino, O_RDWR);
+    struct stat want = {.st_mtim = {.tv_sec = 1000, .tv_nsec = 5}, .st_ctim = {.tv_sec = 2000, .tv_nsec = 6}};
+    struct stat attr;
+
+    (void)unused;
+    assert_int_equal(lethe_tree_write_back(file, 0, "one", 3, false), 0);
+    assert_int_equal(lethe_tree_setattr(tree, ino, LETHE_SET_MTIME | LETHE_SET_CTIME, &want, &attr), 0);
+    assert_int_equal(lethe_tree_write_back(file, 3, "two", 3, false), 0);
+    assert_int_equal(fixture_cut(&fixture, true), 0);
+    assert_int_equal(lethe_tree_getattr(tree, ino, &attr), 0);
+    assert_int_equal(attr.st_size, 6);
+    assert_int_equal(attr.st_mtim.tv_sec, 1000);
+    assert_int_equal(attr.st_mtim.tv_nsec, 5);
+    assert_int_equal(attr.st_ctim.tv_sec, 2000);
+    assert_int_equal(lethe_tree_write(file, 0, "three", 5, false), 0);
+    assert_int_equal(lethe_tree_getattr(tree, ino, &attr), 0);
+    assert_true(attr.st_mtim.tv_sec > 2000);
+    lethe_tree_release_file(file);
+    lethe_tree_forget(tree, ino, 1);
+}
+
 static void orphans_go_at_the_next_open(void **unused)
 {
     uint64_t ino = fixture_make(&fixture, 1, "a");
@@ -562,6 +588,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(xattrs_are_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(listing_survives_change, setup, teardown),
         cmocka_unit_test_setup_teardown(unlinked_files_live_until_their_close, setup, teardown),
+        cmocka_unit_test_setup_teardown(written_back_pages_keep_the_kernels_times, setup, teardown),
         cmocka_unit_test_setup_teardown(orphans_go_at_the_next_open, setup, teardown),
         cmocka_unit_test_setup_teardown(live_and_published_views_differ, setup, teardown),
         cmocka_unit_test_setup_teardown(open_pictures_wait, setup, teardown),
