@@ -5,7 +5,8 @@
  *
  * Journaled, session "tree":
  *   inode    what the vault's next epoch says of a file. A file that is open for writing lags behind: its live
- *            size, times and content stand in the device's table working until the cut.
+ *            size, times and content stand in the device's table working until the cut. rdev of a directory is its
+ *            parent's inode number (the root's: 1).
  *   dentry   cookie grows with every entry ever made and is the readdir offset.
  * Journaled, session "vault":
  *   content  how a content is stored: kind 0 segments, 1 photo, 2 packed; reason: enum lethe_reason;
