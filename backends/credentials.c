@@ -158,12 +158,16 @@ static enum lethe_err take(const char *value, char *to, size_t size, const char 
     return LETHE_OK;
 }
 
-static enum lethe_err from_environment(struct lethe_credentials *credentials)
+static enum lethe_err from_environment(const struct lethe_credentials_source *source,
+                                       struct lethe_credentials *credentials)
 {
     const char *access = variable("AWS_ACCESS_KEY_ID", NULL),
                *secret = variable("AWS_SECRET_ACCESS_KEY", NULL);
     enum lethe_err err = LETHE_OK;
 
+    if (source->file || source->profile) {
+        access = secret = NULL;
+    }
     if (!access != !secret) {
         lethe_log(LETHE_LOG_ERROR, "AWS_%s is set and AWS_%s is not: set both, or neither",
                   access ? "ACCESS_KEY_ID" : "SECRET_ACCESS_KEY",
@@ -233,10 +237,11 @@ static enum lethe_err read_file(const char *path, char **out, size_t *len)
     return LETHE_OK;
 }
 
-static enum lethe_err from_file(const char *variable_name, const char *below_home, const char *profile,
-                                int config, struct lethe_credentials *credentials, bool *found)
+/* The file that was named, or the one below the home folder. Only the first must be there. */
+static enum lethe_err from_file(const char *named, const char *below_home, const char *profile, int config,
+                                bool must, struct lethe_credentials *credentials, bool *found)
 {
-    const char *named = variable(variable_name, NULL), *home = variable("HOME", NULL);
+    const char *home = variable("HOME", NULL);
     char path[PATH_MAX], *text;
     int here, length;
     size_t len;
@@ -251,6 +256,10 @@ static enum lethe_err from_file(const char *variable_name, const char *below_hom
         return LETHE_ERR_ARG;
     }
     err = read_file(path, &text, &len);
+    if (err == LETHE_ERR_NOT_FOUND && must) {
+        lethe_log(LETHE_LOG_ERROR, "there is no file of credentials %s: check --credentials", path);
+        return LETHE_ERR_KEY;
+    }
     if (err) {
         return err == LETHE_ERR_NOT_FOUND ? LETHE_OK : err;
     }
@@ -263,10 +272,13 @@ static enum lethe_err from_file(const char *variable_name, const char *below_hom
     return err;
 }
 
-enum lethe_err lethe_credentials_load(struct lethe_credentials **out)
+enum lethe_err lethe_credentials_load(const struct lethe_credentials_source *source,
+                                      struct lethe_credentials **out)
 {
     struct lethe_credentials *credentials = lethe_sigv4_secret_alloc(sizeof *credentials);
-    const char *asked = variable("AWS_PROFILE", "AWS_DEFAULT_PROFILE"), *profile = asked ? asked : "default";
+    const char *asked = source->profile ? source->profile : variable("AWS_PROFILE", "AWS_DEFAULT_PROFILE");
+    const char *file = source->file ? source->file : variable("AWS_SHARED_CREDENTIALS_FILE", NULL);
+    const char *profile = asked ? asked : "default";
     bool found = false;
     enum lethe_err err;
 
@@ -274,14 +286,16 @@ enum lethe_err lethe_credentials_load(struct lethe_credentials **out)
     if (!credentials) {
         return LETHE_ERR_NOMEM;
     }
-    err = from_environment(credentials);
+    err = from_environment(source, credentials);
     err = err ? err
-              : from_file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials", profile, 0, credentials, &found);
-    err = err ? err : from_file("AWS_CONFIG_FILE", ".aws/config", profile, 1, credentials, &found);
+              : from_file(file, ".aws/credentials", profile, 0, source->file != NULL, credentials, &found);
+    err = err ? err
+              : from_file(variable("AWS_CONFIG_FILE", NULL), ".aws/config", profile, 1, false, credentials,
+                          &found);
     if (!err && (credentials->access[0] == '\0' || credentials->secret[0] == '\0')) {
         if (asked && !found) {
-            lethe_log(LETHE_LOG_ERROR, "there is no profile %s in ~/.aws/credentials: check AWS_PROFILE",
-                      profile);
+            lethe_log(LETHE_LOG_ERROR, "there is no profile %s in %s: check --profile or AWS_PROFILE",
+                      profile, file ? file : "~/.aws/credentials");
         } else {
             lethe_log(LETHE_LOG_ERROR, "there are no credentials for the store: set AWS_ACCESS_KEY_ID and "
                                        "AWS_SECRET_ACCESS_KEY, or write them to ~/.aws/credentials");

@@ -21,11 +21,18 @@ struct lethe_credentials {
     char ca_file[4096];
 };
 
+/* Where a person said to look; NULL: as the environment says. Then keys in the environment do not count. */
+struct lethe_credentials_source {
+    char *file;    /* instead of ~/.aws/credentials */
+    char *profile; /* a section's name */
+};
+
 /*
  * The credentials, and region, endpoint and CA file where something names them. Freed by the caller.
  * LETHE_ERR_KEY when there are none, or a profile is asked for that does not exist; one line was logged.
  */
-enum lethe_err lethe_credentials_load(struct lethe_credentials **out) LETHE_MUST_CHECK;
+enum lethe_err lethe_credentials_load(const struct lethe_credentials_source *source,
+                                      struct lethe_credentials **out) LETHE_MUST_CHECK;
 /* Wipes and frees. NULL does nothing. */
 void lethe_credentials_free(struct lethe_credentials *credentials);
 

@@ -113,7 +113,8 @@ enum lethe_err lethe_http_new(const struct lethe_http_options *options, struct l
     pthread_condattr_destroy(&attributes);
     http->share = curl_share_init();
     if (options->ca_file && options->ca_file[0]) {
-        http->ca_file = strdup(options->ca_file);
+        http->ca_file = realpath(options->ca_file, NULL); /* a daemon may change its folder */
+        http->ca_file = http->ca_file ? http->ca_file : strdup(options->ca_file);
     }
     if (!http->share || (options->ca_file && options->ca_file[0] && !http->ca_file)) {
         lethe_http_free(http);

@@ -333,6 +333,8 @@ static void s3_close(struct lethe_store *store)
 
     lethe_http_free(s3->http);
     lethe_credentials_free(s3->credentials);
+    free(s3->source.file);
+    free(s3->source.profile);
     pthread_mutex_destroy(&s3->probing);
     pthread_rwlock_destroy(&s3->lock);
     free(s3);
@@ -367,36 +369,52 @@ static enum lethe_err greet(struct lethe_s3 *s3)
     return err;
 }
 
+/* An absolute path, so that a daemon finds the file again from another folder. NULL stays NULL. */
+static enum lethe_err keep_path(const char *path, char **out)
+{
+    if (!path) {
+        return LETHE_OK;
+    }
+    *out = realpath(path, NULL);
+    *out = *out ? *out : strdup(path);
+    return *out ? LETHE_OK : LETHE_ERR_NOMEM;
+}
+
+static enum lethe_err keep_source(struct lethe_s3 *s3, const struct lethe_store_options *options)
+{
+    enum lethe_err err = keep_path(options->credentials, &s3->source.file);
+
+    if (!err && options->profile) {
+        s3->source.profile = strdup(options->profile);
+        err = s3->source.profile ? LETHE_OK : LETHE_ERR_NOMEM;
+    }
+    return err;
+}
+
 enum lethe_err lethe_s3_open(const char *location, const struct lethe_store_options *options,
                              struct lethe_store **out)
 {
-    static const struct lethe_store_options none = {0};
-    struct lethe_http_options http = {0};
-    struct lethe_credentials *credentials;
-    struct lethe_s3 *s3;
+    struct lethe_store_options all = options ? *options : (struct lethe_store_options){0};
+    struct lethe_http_options http = {.timeout_ms = all.timeout_ms, .in_flight = (unsigned)all.in_flight};
+    struct lethe_s3 *s3 = calloc(1, sizeof *s3);
     enum lethe_err err;
 
     *out = NULL;
-    options = options ? options : &none;
-    err = lethe_credentials_load(&credentials);
-    if (err) {
-        return err;
-    }
-    s3 = calloc(1, sizeof *s3);
     if (!s3) {
-        lethe_credentials_free(credentials);
         return LETHE_ERR_NOMEM;
     }
     s3->base.ops = &s3_ops;
-    s3->credentials = credentials;
     pthread_rwlock_init(&s3->lock, NULL);
     pthread_mutex_init(&s3->probing, NULL);
-    err = lethe_s3_place_parse(location, options->endpoint ? options->endpoint : credentials->endpoint,
-                               options->region ? options->region : credentials->region, &s3->place);
+    err = keep_source(s3, &all);
+    err = err ? err : lethe_credentials_load(&s3->source, &s3->credentials);
     if (!err) {
-        http.in_flight = options->in_flight;
-        http.timeout_ms = options->timeout_ms;
-        http.ca_file = credentials->ca_file;
+        all.endpoint = all.endpoint ? all.endpoint : s3->credentials->endpoint;
+        all.region = all.region ? all.region : s3->credentials->region;
+        err = lethe_s3_place_parse(location, &all, &s3->place);
+    }
+    if (!err) {
+        http.ca_file = all.ca_file ? all.ca_file : s3->credentials->ca_file;
         err = lethe_http_new(&http, &s3->http);
     }
     err = err ? err : greet(s3);

@@ -35,6 +35,7 @@ struct lethe_s3 {
     struct lethe_http *http;
     pthread_rwlock_t lock;                 /* guards credentials */
     struct lethe_credentials *credentials; /* replaced when they expire */
+    struct lethe_credentials_source source;
     pthread_mutex_t probing;               /* held while conditions are tried out */
     atomic_int conditions;                 /* enum lethe_s3_conditions */
     atomic_bool no_create_only;            /* the store answered 501 to If-None-Match */
@@ -66,9 +67,9 @@ struct lethe_s3_call {
 enum lethe_err lethe_s3_send(struct lethe_s3 *s3, const struct lethe_s3_call *call,
                              struct lethe_http_response *response) LETHE_MUST_CHECK;
 
-/* Fills in the place from "s3://bucket/prefix" and what else is known. LETHE_ERR_ARG after a line in the log.
- */
-enum lethe_err lethe_s3_place_parse(const char *location, const char *endpoint, const char *region,
+/* Fills in the place from "s3://bucket/prefix" and endpoint, region and style. LETHE_ERR_ARG after a line in
+ * the log. */
+enum lethe_err lethe_s3_place_parse(const char *location, const struct lethe_store_options *options,
                                     struct lethe_s3_place *out) LETHE_MUST_CHECK;
 
 #define LETHE_S3_CONDITION_SIZE (LETHE_STORE_VERSION_MAX + 2)

@@ -119,10 +119,42 @@ static bool region_valid(const char *region)
                strlen(region);
 }
 
-enum lethe_err lethe_s3_place_parse(const char *location, const char *endpoint, const char *region,
+/* A certificate for *.s3 does not cover a name with dots, nor a host name capitals. */
+static bool host_style_fits(const struct lethe_s3_place *place)
+{
+    return strspn(place->bucket, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(place->bucket);
+}
+
+/* Puts the bucket before the host's name. A name with dots does where no certificate has to fit. */
+static bool take_host_style(struct lethe_s3_place *place)
+{
+    char host[sizeof place->host];
+    bool address = place->host[0] == '[' || strspn(place->host, "0123456789.:") == strlen(place->host);
+    size_t len = strlen(place->bucket);
+
+    if (address || (place->tls && !host_style_fits(place)) || len + 1 + strlen(place->host) >= sizeof host) {
+        return false;
+    }
+    strcpy(host, place->host);
+    for (size_t i = 0; i < len; i++) {
+        char c = place->bucket[i];
+
+        if (c == '_' || (c >= 'A' && c <= 'Z')) {
+            return false;
+        }
+    }
+    memcpy(place->host, place->bucket, len);
+    place->host[len] = '.';
+    strcpy(place->host + len + 1, host);
+    return true;
+}
+
+enum lethe_err lethe_s3_place_parse(const char *location, const struct lethe_store_options *options,
                                     struct lethe_s3_place *out)
 {
+    const char *endpoint = options->endpoint, *region = options->region;
     struct lethe_s3_place place = {0};
+    bool in_host = options->host_style;
     const char *bucket = location + 5;
     size_t len = strcspn(bucket, "/");
 
@@ -146,18 +178,23 @@ enum lethe_err lethe_s3_place_parse(const char *location, const char *endpoint, 
             lethe_log(LETHE_LOG_ERROR, "%s is no endpoint: write http://host:port or https://host", endpoint);
             return LETHE_ERR_ARG;
         }
-        snprintf(place.base, sizeof place.base, "/%s", place.bucket);
     } else {
         const char *domain = strncmp(region, "cn-", 3) == 0 ? "amazonaws.com.cn" : "amazonaws.com";
 
         place.tls = true;
-        /* A certificate for *.s3 does not cover a name with dots, nor a host name capitals. */
-        if (strspn(place.bucket, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(place.bucket)) {
-            snprintf(place.host, sizeof place.host, "%s.s3.%s.%s", place.bucket, region, domain);
-        } else {
-            snprintf(place.host, sizeof place.host, "s3.%s.%s", region, domain);
-            snprintf(place.base, sizeof place.base, "/%s", place.bucket);
-        }
+        snprintf(place.host, sizeof place.host, "s3.%s.%s", region, domain);
+        in_host = !options->path_style && host_style_fits(&place); /* else the path serves, whatever was asked */
+    }
+    if (options->path_style && options->host_style) {
+        lethe_log(LETHE_LOG_ERROR, "--path-style and --host-style exclude each other: give one of them");
+        return LETHE_ERR_ARG;
+    }
+    if (in_host ? !take_host_style(&place)
+                : snprintf(place.base, sizeof place.base, "/%s", place.bucket) >= (int)sizeof place.base) {
+        lethe_log(LETHE_LOG_ERROR,
+                  "bucket %s cannot stand in the host name of %s: leave --host-style out", place.bucket,
+                  place.host);
+        return LETHE_ERR_ARG;
     }
     place.bare = !place.tls && !loopback(place.host);
     *out = place;

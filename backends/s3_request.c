@@ -272,7 +272,7 @@ static bool mend_credentials(struct lethe_s3 *s3)
 {
     struct lethe_credentials *fresh, *stale = NULL;
 
-    if (lethe_credentials_load(&fresh)) {
+    if (lethe_credentials_load(&s3->source, &fresh)) {
         return false;
     }
     pthread_rwlock_wrlock(&s3->lock);

@@ -25,6 +25,7 @@ enum lethe_err lethe_cli_session(const char *location, const struct lethe_cli_ac
 {
     struct lethe_session_options options = {
         .location = location,
+        .store = access->store,
         .state_root = access->state_dir,
         .effort = LETHE_EFFORT_FAST,
         .publish = moment == LETHE_CLI_PRESENT,
@@ -45,7 +46,7 @@ enum lethe_err lethe_cli_session(const char *location, const struct lethe_cli_ac
     return err;
 }
 
-enum lethe_err lethe_cli_state_dir(const char *location, const char *state_root, char **out)
+enum lethe_err lethe_cli_state_dir(const char *location, const struct lethe_cli_access *access, char **out)
 {
     struct lethe_store *store = NULL;
     struct lethe_vault_file *file = NULL;
@@ -53,14 +54,14 @@ enum lethe_err lethe_cli_state_dir(const char *location, const char *state_root,
     enum lethe_err err = lethe_seal_start();
 
     *out = NULL;
-    err = err ? err : lethe_store_open(location, false, &store);
+    err = err ? err : lethe_store_open_with(location, false, &access->store, &store);
     if (err) {
         (void)lethe_cli_fail(err, "%s cannot be opened: %s", location, lethe_store_why(err));
         return err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_UNREACHABLE : err;
     }
     err = lethe_session_vault_file(store, location, &file, hash, NULL);
     if (!err) {
-        err = lethe_session_folder(state_root, false, &lethe_vault_file_settings(file)->id, out);
+        err = lethe_session_folder(access->state_dir, false, &lethe_vault_file_settings(file)->id, out);
     }
     lethe_vault_file_free(file);
     lethe_store_close(store);

@@ -12,6 +12,7 @@
 
 #include "lethe/bytes.h"
 #include "lethe/err.h"
+#include "lethe/store.h"
 
 /* Exit codes: a contract (see lethefs(1)). */
 enum lethe_exit {
@@ -107,7 +108,18 @@ enum lethe_err lethe_cli_size(const char *text, uint64_t *out) LETHE_MUST_CHECK;
 /* The options that open a vault; cache_dir only where a command takes it. */
 struct lethe_cli_access {
     const char *passfile, *extpass, *state_dir;
+    struct lethe_store_options store;
 };
+/* The options that reach a store; prefix ("" for the vault's) tells those of several stores apart. */
+#define LETHE_CLI_STORE_OPTIONS(prefix, store) \
+    {prefix "endpoint", LETHE_OPTION_TEXT, &(store).endpoint, 0, 0, "URL of the S3 service"}, \
+        {prefix "region", LETHE_OPTION_TEXT, &(store).region, 0, 0, "NAME of the bucket's region"}, \
+        {prefix "path-style", LETHE_OPTION_FLAG, &(store).path_style, 0, 0, "the bucket stands in the path"}, \
+        {prefix "host-style", LETHE_OPTION_FLAG, &(store).host_style, 0, 0, "the bucket stands in the host name"}, \
+        {prefix "cacert", LETHE_OPTION_TEXT, &(store).ca_file, 0, 0, "FILE certificates that the service may have"}, \
+        {prefix "credentials", LETHE_OPTION_TEXT, &(store).credentials, 0, 0, "FILE instead of ~/.aws/credentials"}, \
+        {prefix "profile", LETHE_OPTION_TEXT, &(store).profile, 0, 0, "NAME of the credentials' section"}, \
+        {prefix "requests", LETHE_OPTION_NUMBER, &(store).in_flight, 1, 256, "N requests at once (32)"}
 #define LETHE_CLI_PASS_OPTIONS(access) \
     {"passfile", LETHE_OPTION_TEXT, &(access).passfile, 0, 0, "FILE passphrase from its first bytes"}, \
         {"extpass", LETHE_OPTION_TEXT, &(access).extpass, 0, 0, "COMMAND passphrase from its output"}
@@ -125,7 +137,8 @@ enum lethe_cli_moment { LETHE_CLI_PUBLISHED, LETHE_CLI_PRESENT };
 enum lethe_err lethe_cli_session(const char *location, const struct lethe_cli_access *access,
                                  enum lethe_cli_moment moment, struct lethe_session **out) LETHE_MUST_CHECK;
 /* The state folder of the vault at location; freed by the caller. Needs no passphrase. Errors have been said. */
-enum lethe_err lethe_cli_state_dir(const char *location, const char *state_root, char **out) LETHE_MUST_CHECK;
+enum lethe_err lethe_cli_state_dir(const char *location, const struct lethe_cli_access *access, char **out)
+    LETHE_MUST_CHECK;
 
 /*
  * Asks the daemon of the mount that path lies in (lethe_control_call), and says errors. Returns an exit code: 0 with

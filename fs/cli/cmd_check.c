@@ -159,6 +159,7 @@ int lethe_cmd_check(int argc, char **argv)
         {"json", LETHE_OPTION_FLAG, &json, 0, 0, "print one JSON object"},
         LETHE_CLI_PASS_OPTIONS(access),
         LETHE_CLI_STATE_OPTION(access),
+        LETHE_CLI_STORE_OPTIONS("", access.store),
         LETHE_CLI_OPTIONS_END,
     };
     const struct lethe_command command = {.name = "check",

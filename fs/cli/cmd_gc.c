@@ -45,7 +45,7 @@ static enum lethe_err ask_mount(const char *location, const struct lethe_cli_acc
     json_t *answer = NULL;
     char *state_dir = NULL;
     char request[64];
-    enum lethe_err err = lethe_cli_state_dir(location, access->state_dir, &state_dir);
+    enum lethe_err err = lethe_cli_state_dir(location, access, &state_dir);
 
     if (err) {
         return err;
@@ -76,6 +76,7 @@ int lethe_cmd_gc(int argc, char **argv)
         {"json", LETHE_OPTION_FLAG, &json, 0, 0, "print one JSON object"},
         LETHE_CLI_PASS_OPTIONS(access),
         LETHE_CLI_STATE_OPTION(access),
+        LETHE_CLI_STORE_OPTIONS("", access.store),
         LETHE_CLI_OPTIONS_END,
     };
     const struct lethe_command command = {.name = "gc",

@@ -111,6 +111,7 @@ int lethe_cmd_init(int argc, char **argv)
 {
     const char *fidelity = "exact", *residuals = NULL, *pairs = "vault", *passfile = NULL, *extpass = NULL;
     const char *recovery = NULL, *state_dir = NULL, *model = NULL, *args[1];
+    struct lethe_store_options store = {0};
     uint64_t strength = UINT64_MAX, memory = 256;
     const struct lethe_option options[] = {
         {"fidelity", LETHE_OPTION_TEXT, &fidelity, 0, 0, "MODE exact (default)"},
@@ -123,11 +124,12 @@ int lethe_cmd_init(int argc, char **argv)
         {"extpass", LETHE_OPTION_TEXT, &extpass, 0, 0, "COMMAND passphrase from its output"},
         {"recovery-file", LETHE_OPTION_TEXT, &recovery, 0, 0, "FILE write the recovery phrase there"},
         {"state-dir", LETHE_OPTION_TEXT, &state_dir, 0, 0, "DIR instead of the state folder"},
+        LETHE_CLI_STORE_OPTIONS("", store),
         {NULL, LETHE_OPTION_FLAG, NULL, 0, 0, NULL},
     };
     const struct lethe_command command = {.name = "init",
                                           .usage = "VAULT [OPTION]...",
-                                          .about = "Makes a vault at a path or file:// URL.",
+                                          .about = "Makes a vault in a folder or a bucket: a path, file:///path or s3://bucket/prefix.",
                                           .min_args = 1,
                                           .max_args = 1,
                                           .options = options};
@@ -164,6 +166,7 @@ int lethe_cmd_init(int argc, char **argv)
     err = lethe_cli_passphrase(passfile, extpass, "New passphrase", true, &secret);
     if (!err) {
         init.location = args[0];
+        init.store = store;
         init.state_root = state_dir;
         init.strength = strength == UINT64_MAX ? 2 : (unsigned)strength;
         init.cost.memory_mib = (uint32_t)memory;

@@ -88,21 +88,24 @@ static void print_file(const char *path, const json_t *file)
 /* Adds one file to the report; an exit code. */
 static int add_to_report(struct lethe_buf *page, const char *path, const json_t *file)
 {
-    struct lethe_buf preview = {0};
-    json_t *session = NULL, *answer = NULL;
+    static const char *const words[] = {"artifact", "preview"};
+    struct lethe_buf pictures[2] = {{0}, {0}};
+    bool photo = strcmp(text_of(file, "kind"), "artifact") == 0;
     char request[64];
-    int code = lethe_cli_ask(path, "status", &session, NULL);
+    int code = LETHE_EXIT_DONE;
 
-    if (!code && strcmp(text_of(file, "kind"), "artifact") == 0) {
-        snprintf(request, sizeof request, "preview %" PRIu64, number(file, "inode"));
-        code = lethe_cli_ask(path, request, &answer, &preview);
+    for (int i = 0; i < 2 && photo && !code; i++) {
+        json_t *answer = NULL;
+
+        snprintf(request, sizeof request, "%s %" PRIu64, words[i], number(file, "inode"));
+        code = lethe_cli_ask(path, request, &answer, &pictures[i]);
+        json_decref(answer);
     }
     if (!code) {
-        code = lethe_exit_code(lethe_report_add(page, path, session, file, &preview));
+        code = lethe_exit_code(lethe_report_add(page, path, file, &pictures[0], &pictures[1]));
     }
-    json_decref(session);
-    json_decref(answer);
-    lethe_buf_release(&preview);
+    lethe_buf_release(&pictures[0]);
+    lethe_buf_release(&pictures[1]);
     return code;
 }
 

@@ -221,6 +221,7 @@ int lethe_cmd_model(int argc, char **argv)
         {"json", LETHE_OPTION_FLAG, &words.json, 0, 0, "list as one JSON object"},
         LETHE_CLI_PASS_OPTIONS(words.access),
         LETHE_CLI_STATE_OPTION(words.access),
+        LETHE_CLI_STORE_OPTIONS("", words.access.store),
         LETHE_CLI_OPTIONS_END,
     };
     const struct lethe_command command = {

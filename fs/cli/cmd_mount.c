@@ -13,6 +13,7 @@
 struct mount_words {
     bool read_only, allow_other, sync_vault, degraded;
     const char *passfile, *extpass, *cache_size, *cache_dir, *state_dir, *at, *epoch, *effort;
+    struct lethe_store_options store;
     char more[1024];
 };
 
@@ -28,7 +29,12 @@ static int take_word(struct mount_words *words, char *word)
                  {"cache-size=", &words->cache_size}, {"cache-dir=", &words->cache_dir},
                  {"state-dir=", &words->state_dir},   {"at=", &words->at},
                  {"epoch=", &words->epoch},
-                 {"effort=", &words->effort}};
+                 {"effort=", &words->effort},
+                 {"endpoint=", &words->store.endpoint},
+                 {"region=", &words->store.region},
+                 {"cacert=", &words->store.ca_file},
+                 {"credentials=", &words->store.credentials},
+                 {"profile=", &words->store.profile}};
     static const char *const kernel[] = {"noexec", "nosuid", "nodev", "noatime", "relatime", "sync", "dirsync"};
 
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -50,6 +56,10 @@ static int take_word(struct mount_words *words, char *word)
         words->sync_vault = true;
     } else if (strcmp(word, "sync=device") == 0) {
         words->sync_vault = false;
+    } else if (strcmp(word, "path-style") == 0) {
+        words->store.path_style = true;
+    } else if (strcmp(word, "host-style") == 0) {
+        words->store.host_style = true;
     } else {
         for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) {
             if (strcmp(word, ignored[i]) == 0) {
@@ -122,12 +132,27 @@ static const char *pick(const char *option, const char *word)
     return option ? option : word;
 }
 
+/* What the options do not say of the store, -o does. */
+static void pick_store(struct lethe_store_options *store, const struct lethe_store_options *words)
+{
+    store->endpoint = pick(store->endpoint, words->endpoint);
+    store->region = pick(store->region, words->region);
+    store->ca_file = pick(store->ca_file, words->ca_file);
+    store->credentials = pick(store->credentials, words->credentials);
+    store->profile = pick(store->profile, words->profile);
+    if (!store->path_style && !store->host_style) {
+        store->path_style = words->path_style;
+        store->host_style = words->host_style;
+    }
+}
+
 int lethe_cmd_mount(int argc, char **argv)
 {
     struct mount_words words = {0};
     struct lethe_cli_list lists = {.count = 0};
     const char *passfile = NULL, *extpass = NULL, *cache_size = NULL, *cache_dir = NULL, *state_dir = NULL, *at = NULL;
     const char *epoch = NULL, *effort = NULL, *args[2];
+    struct lethe_daemon_options daemon = {0};
     bool foreground = false;
     const struct lethe_option options[] = {
         {"f", LETHE_OPTION_FLAG, &foreground, 0, 0, "stay in the foreground"},
@@ -140,12 +165,12 @@ int lethe_cmd_mount(int argc, char **argv)
         {"effort", LETHE_OPTION_TEXT, &effort, 0, 0, "LEVEL fast (default) or strong"},
         {"passfile", LETHE_OPTION_TEXT, &passfile, 0, 0, "FILE passphrase from its first bytes"},
         {"extpass", LETHE_OPTION_TEXT, &extpass, 0, 0, "COMMAND passphrase from its output"},
-        {NULL, LETHE_OPTION_FLAG, NULL, 0, 0, NULL},
+        LETHE_CLI_STORE_OPTIONS("", daemon.session.store),
+        LETHE_CLI_OPTIONS_END,
     };
     const struct lethe_command command = {.name = "mount", .usage = "VAULT MOUNTPOINT [OPTION]...",
                                           .about = "Shows a vault as an ordinary folder.", .min_args = 2,
                                           .max_args = 2, .options = options};
-    struct lethe_daemon_options daemon = {0};
     struct lethe_cli_secret secret = {0};
     char *copies[256] = {0};
     char mountpoint[4096];
@@ -161,6 +186,7 @@ int lethe_cmd_mount(int argc, char **argv)
         goto out;
     }
     daemon.session.at = INT64_MAX;
+    pick_store(&daemon.session.store, &words.store);
     if (words.degraded) {
         code = lethe_cli_usage("mount: -o degraded is for vaults of fidelity split");
         goto out;

@@ -44,6 +44,7 @@ int lethe_cmd_passwd(int argc, char **argv)
         {"kdf-mem", LETHE_OPTION_NUMBER, &memory, 16, 4096, "MIB memory of Argon2id (as before)"},
         LETHE_CLI_PASS_OPTIONS(access),
         LETHE_CLI_STATE_OPTION(access),
+        LETHE_CLI_STORE_OPTIONS("", access.store),
         LETHE_CLI_OPTIONS_END,
     };
     const struct lethe_command command = {.name = "passwd",

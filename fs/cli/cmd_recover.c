@@ -15,6 +15,7 @@ int lethe_cmd_recover(int argc, char **argv)
         {"recovery-file", LETHE_OPTION_TEXT, &recovery, 0, 0, "FILE the recovery phrase"},
         LETHE_CLI_PASS_OPTIONS(access),
         LETHE_CLI_STATE_OPTION(access),
+        LETHE_CLI_STORE_OPTIONS("", access.store),
         LETHE_CLI_OPTIONS_END,
     };
     const struct lethe_command command = {
@@ -49,6 +50,7 @@ int lethe_cmd_recover(int argc, char **argv)
     err = err ? err : lethe_cli_passphrase(access.passfile, access.extpass, "Passphrase", false, &secret);
     if (!err) {
         struct lethe_recover_options recover = {.location = args[0],
+                                                .store = access.store,
                                                 .state_root = access.state_dir,
                                                 .passphrase = secret.text,
                                                 .passphrase_len = secret.len,

@@ -178,7 +178,7 @@ static json_t *describe(const struct lethe_vault_file *file, const struct listin
         "other_bytes", (json_int_t)listing->other_bytes, "journal_segments", (json_int_t)listing->segments);
 }
 
-static int status_closed(const char *location, const char *state_root, bool json)
+static int status_closed(const char *location, const struct lethe_cli_access *access, bool json)
 {
     struct lethe_store *store = NULL;
     struct lethe_vault_file *file = NULL;
@@ -189,14 +189,14 @@ static int status_closed(const char *location, const char *state_root, bool json
     uint8_t hash[32];
     char text[32];
     int code = LETHE_EXIT_DONE;
-    enum lethe_err err = lethe_store_open(location, false, &store);
+    enum lethe_err err = lethe_store_open_with(location, false, &access->store, &store);
 
     if (err) {
         return lethe_cli_fail(err, "%s cannot be opened: %s", location, lethe_store_why(err));
     }
     err = lethe_session_vault_file(store, location, &file, hash, NULL);
     err =
-        err ? err : lethe_session_folder(state_root, false, &lethe_vault_file_settings(file)->id, &state_dir);
+        err ? err : lethe_session_folder(access->state_dir, false, &lethe_vault_file_settings(file)->id, &state_dir);
     if (err) {
         code = lethe_exit_code(err);
         goto out;
@@ -261,6 +261,7 @@ int lethe_cmd_status(int argc, char **argv)
         {"json", LETHE_OPTION_FLAG, &json, 0, 0, "print one JSON object"},
         LETHE_CLI_PASS_OPTIONS(access),
         LETHE_CLI_STATE_OPTION(access),
+        LETHE_CLI_STORE_OPTIONS("", access.store),
         LETHE_CLI_OPTIONS_END,
     };
     const struct lethe_command command = {.name = "status",
@@ -282,7 +283,7 @@ int lethe_cmd_status(int argc, char **argv)
         (getxattr(args[0], "user.lethefs.pid", NULL, 0) >= 0 || errno == ENOTCONN)) {
         code = lethe_cli_ask(args[0], "status", &object, NULL);
     } else {
-        err = lethe_cli_state_dir(args[0], access.state_dir, &state_dir);
+        err = lethe_cli_state_dir(args[0], &access, &state_dir);
         if (err) {
             return lethe_exit_code(err);
         }
@@ -294,7 +295,7 @@ int lethe_cmd_status(int argc, char **argv)
         } else if (access.passfile || access.extpass) {
             code = status_opened(args[0], &access, &object);
         } else {
-            return status_closed(args[0], access.state_dir, json);
+            return status_closed(args[0], &access, json);
         }
     }
     if (code > 0 || !object) {

@@ -56,9 +56,9 @@ enum lethe_err lethe_keys_open(const char *location, const struct lethe_cli_acce
     enum lethe_err err;
 
     *keys = (struct lethe_keys){.location = location};
-    err = lethe_cli_state_dir(location, access->state_dir, &state_dir);
+    err = lethe_cli_state_dir(location, access, &state_dir);
     err = err ? err : lethe_session_device_secret(state_dir, &device);
-    err = err ? err : lethe_store_open(location, false, &store);
+    err = err ? err : lethe_store_open_with(location, false, &access->store, &store);
     if (err) {
         goto out;
     }

@@ -12,7 +12,6 @@
 #include "fs/cli/cli.h"
 #include "fs/file.h"
 #include "lethe/image.h"
-#include "lethe/store.h"
 
 #define FILE_MAX_BYTES (1ull << 30)
 #define WIDTH_MAX 1200
@@ -157,31 +156,22 @@ static void begin_figure(struct lethe_buf *out, const struct lethe_buf *png, con
     say(out, "<figcaption>");
 }
 
-static enum lethe_err get_artifact(const json_t *session, const json_t *file, struct lethe_buf *out,
-                                   const char **key)
+/* The artifact's name in the vault, or NULL. */
+static const char *artifact_key(const json_t *file)
 {
     const json_t *objects = json_object_get(file, "objects"), *object;
-    const char *location = json_string_value(json_object_get(session, "location"));
-    struct lethe_store *store = NULL;
+    const char *key = NULL;
     size_t i;
-    enum lethe_err err;
 
-    *key = NULL;
     json_array_foreach(objects, i, object)
     {
         const char *kind = json_string_value(json_object_get(object, "kind"));
 
         if (kind && strcmp(kind, "artifact") == 0) {
-            *key = json_string_value(json_object_get(object, "object"));
+            key = json_string_value(json_object_get(object, "object"));
         }
     }
-    if (!*key || !location) {
-        return LETHE_ERR_NOT_FOUND;
-    }
-    err = lethe_store_open(location, false, &store);
-    err = err ? err : lethe_store_get(store, *key, 0, UINT64_MAX, out, NULL);
-    lethe_store_close(store);
-    return err;
+    return key;
 }
 
 static void add_original(struct lethe_buf *out, const struct lethe_buf *picture, const json_t *file,
@@ -229,13 +219,13 @@ void lethe_report_begin(struct lethe_buf *out, size_t count)
         count == 1 ? "one photo" : "each photo");
 }
 
-enum lethe_err lethe_report_add(struct lethe_buf *out, const char *path, const json_t *session,
-                                const json_t *file, const struct lethe_buf *preview)
+enum lethe_err lethe_report_add(struct lethe_buf *out, const char *path, const json_t *file,
+                                const struct lethe_buf *artifact, const struct lethe_buf *preview)
 {
     const char *kind = json_string_value(json_object_get(file, "kind"));
-    const char *reason = json_string_value(json_object_get(file, "reason")), *key = NULL;
+    const char *reason = json_string_value(json_object_get(file, "reason")), *key = artifact_key(file);
     bool photo = kind && strcmp(kind, "artifact") == 0;
-    struct lethe_buf bytes = {0}, original = {0}, artifact = {0}, restored = {0};
+    struct lethe_buf bytes = {0}, original = {0}, restored = {0};
     char name[4096];
     enum lethe_err err = lethe_file_read(path, FILE_MAX_BYTES, &bytes);
 
@@ -267,14 +257,13 @@ enum lethe_err lethe_report_add(struct lethe_buf *out, const char *path, const j
         say(out, "</section>\n");
         goto out;
     }
-    err = get_artifact(session, file, &artifact, &key);
-    err = err ? err : to_page_png(preview->data, preview->len, &restored);
+    err = key ? to_page_png(preview->data, preview->len, &restored) : LETHE_ERR_NOT_FOUND;
     if (err) {
         (void)lethe_cli_fail(err, "%s: the pictures for the report cannot be made: %s", path,
                              lethe_err_str(err));
         goto out;
     }
-    add_artifact(out, &artifact, key, file);
+    add_artifact(out, artifact, key, file);
     begin_figure(out, &restored, "restored from the artifact alone", "");
     say(out,
         "<b>Restored</b><span>By the Decrypter from the artifact alone: %.2f dB PSNR. With the residual it "
@@ -284,7 +273,6 @@ enum lethe_err lethe_report_add(struct lethe_buf *out, const char *path, const j
 out:
     lethe_buf_release(&bytes);
     lethe_buf_release(&original);
-    lethe_buf_release(&artifact);
     lethe_buf_release(&restored);
     return err ? err : lethe_buf_status(out);
 }

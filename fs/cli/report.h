@@ -12,11 +12,12 @@
 /* The page up to the first photo. count: photos that follow. */
 void lethe_report_begin(struct lethe_buf *out, size_t count);
 /*
- * One file: its path, what the daemon said of it (status and inspect), and the Decrypter's picture (a PNG;
- * empty when there is none). Reads the file, and the artifact from the vault's store. Errors have been said.
+ * One file: its path, what the daemon said of it (inspect), its artifact and the Decrypter's picture (PNGs;
+ * empty when there are none). Reads the file. Errors have been said.
  */
-enum lethe_err lethe_report_add(struct lethe_buf *out, const char *path, const json_t *session,
-                                const json_t *file, const struct lethe_buf *preview) LETHE_MUST_CHECK;
+enum lethe_err lethe_report_add(struct lethe_buf *out, const char *path, const json_t *file,
+                                const struct lethe_buf *artifact,
+                                const struct lethe_buf *preview) LETHE_MUST_CHECK;
 void lethe_report_end(struct lethe_buf *out);
 
 #endif

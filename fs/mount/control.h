@@ -3,9 +3,10 @@
  * The control socket of a mount, state_dir/control (mode 0600): how status, sync, inspect and umount --wait talk to the
  * daemon. A client finds it by the extended attribute user.lethefs.control of any path in the mount.
  *
- * One request a connection, one line: "status", "sync TIMEOUT_MS", "inspect INO", "preview INO", "gc KEEP_SECONDS".
+ * One request a connection, one line: "status", "sync TIMEOUT_MS", "inspect INO", "artifact INO",
+ * "preview INO", "gc KEEP_SECONDS".
  * The answer is JSON objects, one a line. All but the last have "progress": true. The last has "err" (enum lethe_err)
- * and, for preview, "bytes": that many bytes follow.
+ * and, for artifact and preview, "bytes": that many bytes follow.
  */
 #ifndef LETHE_FS_MOUNT_CONTROL_H
 #define LETHE_FS_MOUNT_CONTROL_H

@@ -150,10 +150,11 @@ static void answer(struct connection *connection, char *request)
     } else if (strcmp(word, "inspect") == 0) {
         err = lethe_status_file(session, argument, &object);
         finish(connection->fd, object, err);
-    } else if (strcmp(word, "preview") == 0) {
+    } else if (strcmp(word, "preview") == 0 || strcmp(word, "artifact") == 0) {
         struct lethe_buf png = {0};
 
-        err = lethe_status_preview(session, argument, &png);
+        err = strcmp(word, "preview") == 0 ? lethe_status_preview(session, argument, &png)
+                                           : lethe_status_artifact(session, argument, &png);
         object = json_object();
         (void)json_object_set_new(object, "bytes", json_integer((json_int_t)(err ? 0 : png.len)));
         finish(connection->fd, object, err);

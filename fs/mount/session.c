@@ -185,7 +185,7 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
     struct lethe_id id;
     uint8_t hash[32];
     char pairs[4096];
-    enum lethe_err err = lethe_store_open(options->location, false, &store);
+    enum lethe_err err = lethe_store_open_with(options->location, false, &options->store, &store);
 
     if (err) {
         lethe_log(LETHE_LOG_ERROR, "%s cannot be opened: %s", options->location, lethe_store_why(err));

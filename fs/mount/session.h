@@ -21,6 +21,7 @@
 
 struct lethe_session_options {
     const char *location;     /* of the vault */
+    struct lethe_store_options store;
     const char *state_root;   /* NULL: $XDG_STATE_HOME/lethefs, or ~/.local/state/lethefs */
     const char *cache_root;   /* NULL: $XDG_CACHE_HOME/lethefs, or ~/.cache/lethefs */
     const char *passphrase;   /* borrowed during open only */

@@ -240,7 +240,7 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
     uint8_t hash[32];
     enum lethe_err err = lethe_seal_start();
 
-    err = err ? err : lethe_store_open(options->location, true, &store);
+    err = err ? err : lethe_store_open_with(options->location, true, &options->store, &store);
     if (err) {
         lethe_log(LETHE_LOG_ERROR, "%s cannot be made: %s", options->location, lethe_store_why(err));
         goto out;
@@ -404,7 +404,7 @@ enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, 
     enum lethe_err err = lethe_seal_start();
 
     *set_aside = NULL;
-    err = err ? err : lethe_store_open(options->location, false, &store);
+    err = err ? err : lethe_store_open_with(options->location, false, &options->store, &store);
     if (err) {
         lethe_log(LETHE_LOG_ERROR, "%s cannot be opened: %s", options->location, lethe_store_why(err));
         err = err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_UNREACHABLE : err;

@@ -6,9 +6,11 @@
 #include "lethe/bytes.h"
 #include "lethe/err.h"
 #include "lethe/seal.h"
+#include "lethe/store.h"
 
 struct lethe_init_options {
     const char *location;
+    struct lethe_store_options store;
     const char *state_root; /* NULL: the default */
     enum lethe_fidelity fidelity;
     unsigned strength;
@@ -34,6 +36,7 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
 
 struct lethe_recover_options {
     const char *location;
+    struct lethe_store_options store;
     const char *state_root;
     const char *passphrase;
     size_t passphrase_len;

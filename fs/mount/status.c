@@ -284,6 +284,31 @@ enum lethe_err lethe_status_file(struct lethe_session *session, uint64_t ino, js
     return LETHE_OK;
 }
 
+enum lethe_err lethe_status_artifact(struct lethe_session *session, uint64_t ino, struct lethe_buf *out)
+{
+    char key[LETHE_STORE_KEY_MAX + 1];
+    struct lethe_record record;
+    enum lethe_content_state state;
+    const struct lethe_piece *piece = NULL;
+    struct lethe_id content;
+    uint64_t size;
+    bool recorded;
+    enum lethe_err err = load(session, ino, &size, &content, &state, &record, &recorded);
+
+    if (!err && recorded) {
+        piece = lethe_restore_find(&record, LETHE_PIECE_ARTIFACT);
+    }
+    if (!err && !piece) {
+        err = LETHE_ERR_NOT_FOUND;
+    }
+    if (!err) {
+        lethe_vault_object_key(piece->object_kind, &piece->object, key);
+        err = lethe_store_get(lethe_vault_store(session->vault), key, 0, UINT64_MAX, out, NULL);
+    }
+    lethe_record_release(&record);
+    return err;
+}
+
 enum lethe_err lethe_status_preview(struct lethe_session *session, uint64_t ino, struct lethe_buf *out)
 {
     struct lethe_record record;

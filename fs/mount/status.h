@@ -14,6 +14,9 @@ enum lethe_err lethe_status_file(struct lethe_session *session, uint64_t ino, js
 /* "dirty", "sealing" or "vaulted"; "artifact", "segments", "packed" or "none" (not in the vault yet, or empty). */
 enum lethe_err lethe_status_words(struct lethe_session *session, uint64_t ino, const char **state, const char **kind,
                                   double *psnr) LETHE_MUST_CHECK;
+/* The artifact of a photo as it lies in the vault, a PNG; appended to out. */
+enum lethe_err lethe_status_artifact(struct lethe_session *session, uint64_t ino, struct lethe_buf *out)
+    LETHE_MUST_CHECK;
 /* The Decrypter's picture of a photo in the vault, as a PNG; appended to out. */
 enum lethe_err lethe_status_preview(struct lethe_session *session, uint64_t ino, struct lethe_buf *out)
     LETHE_MUST_CHECK;

@@ -112,12 +112,17 @@ void lethe_store_fault_set(struct lethe_store *fault, const struct lethe_fault_p
 /* What lethe_store_open's error means for a person; it logs nothing itself. A constant string. */
 const char *lethe_store_why(enum lethe_err err);
 
-/* How to reach a store that is not a folder. {0} is valid: all from the environment and ~/.aws. */
+/* How to reach a store that is not a folder. {0} is valid: all from the environment and ~/.aws. Texts are borrowed. */
 struct lethe_store_options {
-    const char *endpoint; /* http://host:port or https://...; NULL: AWS_ENDPOINT_URL, the profile's, or Amazon's */
-    const char *region;   /* NULL: AWS_REGION, AWS_DEFAULT_REGION, the profile's, or us-east-1 */
-    unsigned in_flight;   /* requests at once; 0: 32 */
-    unsigned timeout_ms;  /* of a request that moves few bytes; 0: 60 s */
+    const char *endpoint;    /* http://host:port or https://...; NULL: AWS_ENDPOINT_URL, the profile's, or Amazon's */
+    const char *region;      /* NULL: AWS_REGION, AWS_DEFAULT_REGION, the profile's, or us-east-1 */
+    bool path_style;         /* the bucket stands in the path, */
+    bool host_style;         /* or in the host name; neither: in the path where there is an endpoint, as most want it */
+    const char *ca_file;     /* certificate authorities, PEM; NULL: AWS_CA_BUNDLE, the profile's, or the system's */
+    const char *credentials; /* a file in the form of ~/.aws/credentials; nothing else is asked for keys then */
+    const char *profile;     /* its section; NULL: AWS_PROFILE, or default */
+    uint64_t in_flight;      /* requests at once; 0: 32 */
+    unsigned timeout_ms;     /* of a request that moves few bytes; 0: 60 s */
 };
 
 /*

@@ -82,6 +82,7 @@ static void try_profile(const uint8_t *data, size_t size)
 static void try_place(const uint8_t *data, size_t size)
 {
     char text[4096 + 8] = "s3://", *endpoint, *region;
+    struct lethe_store_options options = {.path_style = size % 3 == 1, .host_style = size % 3 == 2};
     size_t len = size < 4096 ? size : 4096;
     struct lethe_s3_place place;
 
@@ -90,7 +91,9 @@ static void try_place(const uint8_t *data, size_t size)
     endpoint += endpoint < text + 5 + len;
     region = endpoint + strlen(endpoint);
     region += region < text + 5 + len;
-    if (lethe_s3_place_parse(text, endpoint, region, &place)) {
+    options.endpoint = endpoint;
+    options.region = region;
+    if (lethe_s3_place_parse(text, &options, &place)) {
         return;
     }
     if (place.host[0] == '\0' || place.region[0] == '\0' || strpbrk(place.host, "/@\r\n ") ||

@@ -599,48 +599,92 @@ static void nothing_is_lost_in_the_noise(void **state)
     lethe_buf_release(&buf);
 }
 
+static enum lethe_err place_of(const char *location, const char *endpoint, const char *region,
+                               struct lethe_s3_place *place)
+{
+    const struct lethe_store_options options = {.endpoint = endpoint, .region = region};
+
+    return lethe_s3_place_parse(location, &options, place);
+}
+
 static void places(void **state)
 {
     struct lethe_s3_place place;
 
     (void)state;
-    assert_int_equal(lethe_s3_place_parse("s3://bucket/a/b/", NULL, NULL, &place), LETHE_OK);
+    assert_int_equal(place_of("s3://bucket/a/b/", NULL, NULL, &place), LETHE_OK);
     assert_true(place.tls);
     assert_string_equal(place.host, "bucket.s3.us-east-1.amazonaws.com");
     assert_string_equal(place.base, "");
     assert_string_equal(place.prefix, "a/b/");
-    assert_int_equal(lethe_s3_place_parse("s3://buck.et", NULL, "eu-west-1", &place), LETHE_OK);
+    assert_int_equal(place_of("s3://buck.et", NULL, "eu-west-1", &place), LETHE_OK);
     assert_string_equal(place.host, "s3.eu-west-1.amazonaws.com");
     assert_string_equal(place.base, "/buck.et");
     assert_string_equal(place.prefix, "");
-    assert_int_equal(lethe_s3_place_parse("s3://bucket//x", "https://Example.org:443/", "r", &place),
+    assert_int_equal(place_of("s3://bucket//x", "https://Example.org:443/", "r", &place),
                      LETHE_OK);
     assert_string_equal(place.host, "example.org");
     assert_string_equal(place.prefix, "x/");
-    assert_int_equal(lethe_s3_place_parse("s3://bucket", "http://[::1]:9000", "r", &place), LETHE_OK);
+    assert_int_equal(place_of("s3://bucket", "http://[::1]:9000", "r", &place), LETHE_OK);
     assert_false(place.tls);
     assert_string_equal(place.host, "[::1]:9000");
     assert_false(place.bare);
-    assert_int_equal(lethe_s3_place_parse("s3://bucket", "http://127.0.0.1:9000", "r", &place), LETHE_OK);
+    assert_int_equal(place_of("s3://bucket", "http://127.0.0.1:9000", "r", &place), LETHE_OK);
     assert_false(place.bare);
-    assert_int_equal(lethe_s3_place_parse("s3://bucket", "http://127.0.0.1.example.org", "r", &place),
+    assert_int_equal(place_of("s3://bucket", "http://127.0.0.1.example.org", "r", &place),
                      LETHE_OK);
     assert_true(place.bare);
-    assert_int_equal(lethe_s3_place_parse("s3://bucket", "http://10.0.0.1:9000", "r", &place), LETHE_OK);
+    assert_int_equal(place_of("s3://bucket", "http://10.0.0.1:9000", "r", &place), LETHE_OK);
     assert_true(place.bare);
-    assert_int_equal(lethe_s3_place_parse("s3://bucket", "https://10.0.0.1:9000", "r", &place), LETHE_OK);
+    assert_int_equal(place_of("s3://bucket", "https://10.0.0.1:9000", "r", &place), LETHE_OK);
     assert_false(place.bare);
-    assert_int_equal(lethe_s3_place_parse("s3://", NULL, NULL, &place), LETHE_ERR_ARG);
-    assert_int_equal(lethe_s3_place_parse("s3://ab", NULL, NULL, &place), LETHE_ERR_ARG);
-    assert_int_equal(lethe_s3_place_parse("s3://-bucket", NULL, NULL, &place), LETHE_ERR_ARG);
-    assert_int_equal(lethe_s3_place_parse("s3://bucket/a/../b", NULL, NULL, &place), LETHE_ERR_ARG);
-    assert_int_equal(lethe_s3_place_parse("s3://bucket/a//b", NULL, NULL, &place), LETHE_ERR_ARG);
-    assert_int_equal(lethe_s3_place_parse("s3://bucket/a\nb", NULL, NULL, &place), LETHE_ERR_ARG);
-    assert_int_equal(lethe_s3_place_parse("s3://bucket", "host:9000", NULL, &place), LETHE_ERR_ARG);
-    assert_int_equal(lethe_s3_place_parse("s3://bucket", "http://", NULL, &place), LETHE_ERR_ARG);
-    assert_int_equal(lethe_s3_place_parse("s3://bucket", "http://a@b", NULL, &place), LETHE_ERR_ARG);
-    assert_int_equal(lethe_s3_place_parse("s3://bucket", "http://host/path", NULL, &place), LETHE_ERR_ARG);
-    assert_int_equal(lethe_s3_place_parse("s3://bucket", NULL, "a/b", &place), LETHE_ERR_ARG);
+    assert_int_equal(place_of("s3://", NULL, NULL, &place), LETHE_ERR_ARG);
+    assert_int_equal(place_of("s3://ab", NULL, NULL, &place), LETHE_ERR_ARG);
+    assert_int_equal(place_of("s3://-bucket", NULL, NULL, &place), LETHE_ERR_ARG);
+    assert_int_equal(place_of("s3://bucket/a/../b", NULL, NULL, &place), LETHE_ERR_ARG);
+    assert_int_equal(place_of("s3://bucket/a//b", NULL, NULL, &place), LETHE_ERR_ARG);
+    assert_int_equal(place_of("s3://bucket/a\nb", NULL, NULL, &place), LETHE_ERR_ARG);
+    assert_int_equal(place_of("s3://bucket", "host:9000", NULL, &place), LETHE_ERR_ARG);
+    assert_int_equal(place_of("s3://bucket", "http://", NULL, &place), LETHE_ERR_ARG);
+    assert_int_equal(place_of("s3://bucket", "http://a@b", NULL, &place), LETHE_ERR_ARG);
+    assert_int_equal(place_of("s3://bucket", "http://host/path", NULL, &place), LETHE_ERR_ARG);
+    assert_int_equal(place_of("s3://bucket", NULL, "a/b", &place), LETHE_ERR_ARG);
+}
+
+static void styles(void **state)
+{
+    static const struct {
+        const char *location, *endpoint;
+        bool path, host;
+        const char *want_host, *want_base; /* NULL: refused */
+    } cases[] = {
+        {"s3://bucket", NULL, false, false, "bucket.s3.us-east-1.amazonaws.com", ""},
+        {"s3://bucket", NULL, true, false, "s3.us-east-1.amazonaws.com", "/bucket"},
+        {"s3://buck.et", NULL, false, false, "s3.us-east-1.amazonaws.com", "/buck.et"},
+        {"s3://buck.et", NULL, false, true, "s3.us-east-1.amazonaws.com", "/buck.et"},
+        {"s3://bucket", "https://example.org:9000", false, false, "example.org:9000", "/bucket"},
+        {"s3://bucket", "https://example.org:9000", false, true, "bucket.example.org:9000", ""},
+        {"s3://buck.et", "http://example.org", false, true, "buck.et.example.org", ""},
+        {"s3://buck.et", "https://example.org", false, true, NULL, NULL},
+        {"s3://Bucket", "http://example.org", false, true, NULL, NULL},
+        {"s3://bucket", "http://127.0.0.1:9000", false, true, NULL, NULL},
+        {"s3://bucket", "http://[::1]", false, true, NULL, NULL},
+        {"s3://bucket", "http://example.org", true, true, NULL, NULL},
+    };
+    struct lethe_s3_place place;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct lethe_store_options options = {
+            .endpoint = cases[i].endpoint, .path_style = cases[i].path, .host_style = cases[i].host};
+        enum lethe_err err = lethe_s3_place_parse(cases[i].location, &options, &place);
+
+        assert_int_equal(err, cases[i].want_host ? LETHE_OK : LETHE_ERR_ARG);
+        if (!err) {
+            assert_string_equal(place.host, cases[i].want_host);
+            assert_string_equal(place.base, cases[i].want_base);
+        }
+    }
 }
 
 static enum lethe_err write_down(void *context, const char *path, const char *text)
@@ -723,6 +767,7 @@ int main(void)
         TEST(connections_are_kept),
         TEST(nothing_is_lost_in_the_noise),
         cmocka_unit_test_setup_teardown(places, setup_nothing, teardown),
+        cmocka_unit_test_setup_teardown(styles, setup_nothing, teardown),
         cmocka_unit_test_setup_teardown(xml_is_strict, setup_nothing, teardown),
     };
 

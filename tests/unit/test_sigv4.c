@@ -222,9 +222,12 @@ static void clear(void)
     setenv("HOME", "/nonexistent", 1);
 }
 
+static const struct lethe_credentials_source nowhere = {NULL, NULL};
+
 static void environment_wins(void **state)
 {
     char path[] = "/tmp/lethe-credentials-XXXXXX";
+    struct lethe_credentials_source source = {NULL, NULL};
     struct lethe_credentials *credentials;
     int fd = mkstemp(path);
 
@@ -234,31 +237,46 @@ static void environment_wins(void **state)
     close(fd);
     clear();
     lethe_log_set_sink(keep_log, NULL);
-    assert_int_equal(lethe_credentials_load(&credentials), LETHE_ERR_KEY);
+    assert_int_equal(lethe_credentials_load(&nowhere, &credentials), LETHE_ERR_KEY);
     assert_null(credentials);
     assert_non_null(strstr(logged, "AWS_ACCESS_KEY_ID"));
     setenv("AWS_SHARED_CREDENTIALS_FILE", path, 1);
-    assert_int_equal(lethe_credentials_load(&credentials), LETHE_OK);
+    assert_int_equal(lethe_credentials_load(&nowhere, &credentials), LETHE_OK);
     assert_string_equal(credentials->access, "FIRST");
     lethe_credentials_free(credentials);
     setenv("AWS_PROFILE", "nobody", 1);
-    assert_int_equal(lethe_credentials_load(&credentials), LETHE_ERR_KEY);
+    assert_int_equal(lethe_credentials_load(&nowhere, &credentials), LETHE_ERR_KEY);
     assert_non_null(strstr(logged, "nobody"));
     setenv("AWS_PROFILE", "other", 1);
     setenv("AWS_DEFAULT_REGION", "eu-north-1", 1);
-    assert_int_equal(lethe_credentials_load(&credentials), LETHE_OK);
+    assert_int_equal(lethe_credentials_load(&nowhere, &credentials), LETHE_OK);
     assert_string_equal(credentials->access, "SECOND");
     assert_string_equal(credentials->token, "token");
     assert_string_equal(credentials->region, "eu-north-1");
     lethe_credentials_free(credentials);
     setenv("AWS_ACCESS_KEY_ID", "ENV", 1);
-    assert_int_equal(lethe_credentials_load(&credentials), LETHE_ERR_KEY);
+    assert_int_equal(lethe_credentials_load(&nowhere, &credentials), LETHE_ERR_KEY);
     setenv("AWS_SECRET_ACCESS_KEY", "secret", 1);
-    assert_int_equal(lethe_credentials_load(&credentials), LETHE_OK);
+    assert_int_equal(lethe_credentials_load(&nowhere, &credentials), LETHE_OK);
     assert_string_equal(credentials->access, "ENV");
     assert_string_equal(credentials->secret, "secret");
     assert_string_equal(credentials->token, ""); /* not that of the file */
     lethe_credentials_free(credentials);
+
+    /* What a person says wins over the environment. */
+    source.profile = (char[]){"other"};
+    assert_int_equal(lethe_credentials_load(&source, &credentials), LETHE_OK);
+    assert_string_equal(credentials->access, "SECOND");
+    lethe_credentials_free(credentials);
+    source = (struct lethe_credentials_source){.file = path};
+    unsetenv("AWS_SHARED_CREDENTIALS_FILE");
+    unsetenv("AWS_PROFILE");
+    assert_int_equal(lethe_credentials_load(&source, &credentials), LETHE_OK);
+    assert_string_equal(credentials->access, "FIRST");
+    lethe_credentials_free(credentials);
+    source.file = (char[]){"/nonexistent/file"};
+    assert_int_equal(lethe_credentials_load(&source, &credentials), LETHE_ERR_KEY);
+    assert_non_null(strstr(logged, "/nonexistent/file"));
     lethe_log_set_sink(NULL, NULL);
     unlink(path);
 }
