@@ -24,6 +24,7 @@ static const struct {
     {"key", lethe_cmd_key, "add, list and remove key slots"},
     {"model", lethe_cmd_model, "add, list and export model pairs"},
     {"train", lethe_cmd_train, "fit a model pair to photos"},
+    {"bench", lethe_cmd_bench, "measure the engine on pictures"},
     {"encrypt", lethe_cmd_encrypt, "the engine alone: a photo to artifact and residual"},
     {"decrypt", lethe_cmd_decrypt, "the engine alone: back to the photo"},
 };

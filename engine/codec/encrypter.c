@@ -227,6 +227,14 @@ enum lethe_err lethe_encrypter_run(const struct lethe_pair *pair, const struct l
                                    unsigned strength, const struct lethe_random *random,
                                    struct lethe_pool *pool, struct lethe_latents *latents)
 {
+    return lethe_encrypter_run_at(pair, picture, strength, lethe_pair_rate(pair, strength), random, pool,
+                                  latents);
+}
+
+enum lethe_err lethe_encrypter_run_at(const struct lethe_pair *pair, const struct lethe_ycc *picture,
+                                      unsigned strength, unsigned rate, const struct lethe_random *random,
+                                      struct lethe_pool *pool, struct lethe_latents *latents)
+{
     struct run run = {.pair = pair,
                       .kernels = lethe_nn_best(),
                       .picture = picture,
@@ -235,10 +243,10 @@ enum lethe_err lethe_encrypter_run(const struct lethe_pair *pair, const struct l
     enum lethe_err err;
 
     *latents = (struct lethe_latents){0};
-    if (strength >= LETHE_STRENGTHS) {
+    if (strength >= LETHE_STRENGTHS || rate >= LETHE_RATES) {
         return LETHE_ERR_ARG;
     }
-    err = lethe_latents_init(latents, picture->width, picture->height, pair->weights.rate[strength]);
+    err = lethe_latents_init(latents, picture->width, picture->height, rate);
     if (err) {
         return err;
     }

@@ -181,6 +181,16 @@ enum lethe_err lethe_photo_encrypt(const struct lethe_photo *photo, const struct
                                    unsigned strength, const struct lethe_random *random,
                                    struct lethe_pool *pool, struct lethe_buf *out)
 {
+    if (strength > 3) {
+        return LETHE_ERR_ARG;
+    }
+    return lethe_photo_encrypt_at(photo, pair, strength, lethe_pair_rate(pair, strength), random, pool, out);
+}
+
+enum lethe_err lethe_photo_encrypt_at(const struct lethe_photo *photo, const struct lethe_pair *pair,
+                                      unsigned strength, unsigned rate, const struct lethe_random *random,
+                                      struct lethe_pool *pool, struct lethe_buf *out)
+{
     size_t start = out->len;
 
     if (strength > 3) {
@@ -194,11 +204,11 @@ enum lethe_err lethe_photo_encrypt(const struct lethe_photo *photo, const struct
         enum lethe_err err = group_picture(photo, group, pool, &picture);
 
         if (!err) {
-            err = lethe_encrypter_run(pair, &picture, strength, random, pool, &latents);
+            err = lethe_encrypter_run_at(pair, &picture, strength, rate, random, pool, &latents);
             lethe_ycc_release(&picture);
         }
         if (!err) {
-            err = lethe_latents_encode(&latents, &stream);
+            err = lethe_latents_encode_on(&latents, pool, &stream);
             lethe_latents_release(&latents);
         }
         if (!err) {

@@ -172,7 +172,7 @@ enum lethe_err lethe_photo_artifact_parse(const uint8_t *bytes, size_t len,
 }
 
 enum lethe_err lethe_photo_latents(const struct photo_artifact *artifact, unsigned group,
-                                   struct lethe_latents *latents)
+                                   struct lethe_pool *pool, struct lethe_latents *latents)
 {
     const struct photo_shape *shape = &artifact->shape;
     struct lethe_reader reader;
@@ -180,7 +180,7 @@ enum lethe_err lethe_photo_latents(const struct photo_artifact *artifact, unsign
 
     *latents = (struct lethe_latents){0};
     lethe_reader_init(&reader, artifact->stream[group], artifact->stream_len[group]);
-    err = lethe_latents_decode(&reader, (uint64_t)shape->width * shape->height, latents);
+    err = lethe_latents_decode_on(&reader, (uint64_t)shape->width * shape->height, pool, latents);
     if (!err) {
         err = lethe_reader_status(&reader, true);
     }
@@ -204,7 +204,7 @@ enum lethe_err lethe_photo_group(const struct lethe_pair *pair, const struct pho
     if (!lethe_id_equal(&artifact->pair, lethe_pair_id(pair))) {
         return LETHE_ERR_ARG;
     }
-    err = lethe_photo_latents(artifact, group, &latents);
+    err = lethe_photo_latents(artifact, group, pool, &latents);
     if (err) {
         return err;
     }

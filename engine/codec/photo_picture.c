@@ -27,7 +27,7 @@ enum lethe_err lethe_artifact_latents(const uint8_t *artifact, size_t artifact_l
     if (index >= lethe_photo_groups(&parts.shape)) {
         return LETHE_ERR_NOT_FOUND;
     }
-    return lethe_photo_latents(&parts, index, latents);
+    return lethe_photo_latents(&parts, index, NULL, latents);
 }
 
 struct widen {

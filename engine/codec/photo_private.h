@@ -59,7 +59,7 @@ enum lethe_err lethe_photo_artifact_parse(const uint8_t *bytes, size_t len,
                                           const struct lethe_image_limits *limits,
                                           struct photo_artifact *artifact) LETHE_MUST_CHECK;
 enum lethe_err lethe_photo_latents(const struct photo_artifact *artifact, unsigned group,
-                                   struct lethe_latents *latents) LETHE_MUST_CHECK;
+                                   struct lethe_pool *pool, struct lethe_latents *latents) LETHE_MUST_CHECK;
 /* The Decrypter's picture of a group, its colours converted to the file's where they are RGB. */
 enum lethe_err lethe_photo_group(const struct lethe_pair *pair, const struct photo_artifact *artifact,
                                  unsigned group, struct lethe_pool *pool,

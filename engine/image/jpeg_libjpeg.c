@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The adapter of libjpeg-turbo: ordinary decoding for training and reports. No stored byte comes from here.
+ * The adapter of libjpeg-turbo: ordinary decoding for training and reports, ordinary encoding to measure
+ * against. No stored byte comes from here.
  * The library's errors leave by longjmp, which ends in this file.
  */
 #include <setjmp.h>
@@ -128,5 +129,88 @@ enum lethe_err lethe_jpeg_read(const uint8_t *file, size_t len, const struct let
     if (err) {
         lethe_raster_release(raster);
     }
+    return err;
+}
+
+/* As struct reading. */
+struct writing {
+    struct jpeg_compress_struct info;
+    struct jpeg_error_mgr errors;
+    jmp_buf leave;
+    enum lethe_err err;
+    unsigned char *bytes;
+    unsigned long len;
+    uint8_t *row;
+};
+
+static void on_write_error(j_common_ptr info)
+{
+    struct writing *w = info->client_data;
+
+    w->err = info->err->msg_code == JERR_OUT_OF_MEMORY ? LETHE_ERR_NOMEM : LETHE_ERR_ARG;
+    longjmp(w->leave, 1);
+}
+
+static enum lethe_err encode(struct writing *w, const struct lethe_raster *raster, int quality, bool progressive)
+{
+    unsigned colours = raster->channels < 3 ? 1 : 3;
+
+    if (setjmp(w->leave)) {
+        return w->err;
+    }
+    jpeg_create_compress(&w->info);
+    jpeg_mem_dest(&w->info, &w->bytes, &w->len);
+    w->info.image_width = raster->width;
+    w->info.image_height = raster->height;
+    w->info.input_components = (int)colours;
+    w->info.in_color_space = colours == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    jpeg_set_defaults(&w->info); /* 4:2:0 */
+    jpeg_set_quality(&w->info, quality, TRUE);
+    w->info.optimize_coding = TRUE;
+    if (progressive) {
+        jpeg_simple_progression(&w->info);
+    }
+    jpeg_start_compress(&w->info, TRUE);
+    w->row = malloc((size_t)raster->width * colours);
+    if (!w->row) {
+        return LETHE_ERR_NOMEM;
+    }
+    while (w->info.next_scanline < w->info.image_height) {
+        size_t from = (size_t)w->info.next_scanline * raster->width;
+        JSAMPROW rows[1] = {w->row};
+
+        for (size_t x = 0; x < raster->width; x++) {
+            for (unsigned c = 0; c < colours; c++) {
+                w->row[x * colours + c] = (uint8_t)(raster->planes[c][from + x] >> (raster->depth - 8));
+            }
+        }
+        (void)jpeg_write_scanlines(&w->info, rows, 1);
+    }
+    jpeg_finish_compress(&w->info);
+    return LETHE_OK;
+}
+
+enum lethe_err lethe_jpeg_write(const struct lethe_raster *raster, int quality, bool progressive,
+                                struct lethe_buf *out)
+{
+    struct writing *w = calloc(1, sizeof *w);
+    enum lethe_err err;
+
+    if (!w) {
+        return LETHE_ERR_NOMEM;
+    }
+    w->info.err = jpeg_std_error(&w->errors);
+    w->info.client_data = w;
+    w->errors.error_exit = on_write_error;
+    w->errors.output_message = on_message;
+    err = encode(w, raster, quality, progressive);
+    jpeg_destroy_compress(&w->info);
+    if (!err) {
+        lethe_buf_put(out, w->bytes, w->len);
+        err = lethe_buf_status(out);
+    }
+    free(w->bytes);
+    free(w->row);
+    free(w);
     return err;
 }

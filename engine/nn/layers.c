@@ -2,6 +2,7 @@
 #include "engine/nn/layers.h"
 
 #include "lethe/cpu.h"
+#include "lethe/nn.h"
 
 static void bytes_scalar(const struct lethe_nn_bytes *job)
 {
@@ -94,6 +95,11 @@ const struct lethe_nn_kernels *lethe_nn_best(void)
     }
 #endif
     return &lethe_nn_scalar;
+}
+
+const char *lethe_nn_kernel(void)
+{
+    return lethe_nn_best()->name;
 }
 
 void lethe_nn_pack_bytes(const int8_t *weights, size_t outs, size_t ins, int8_t *packed)

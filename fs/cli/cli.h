@@ -173,6 +173,7 @@ int lethe_cmd_recover(int argc, char **argv);
 int lethe_cmd_key(int argc, char **argv);
 int lethe_cmd_model(int argc, char **argv);
 int lethe_cmd_train(int argc, char **argv);
+int lethe_cmd_bench(int argc, char **argv);
 int lethe_cmd_encrypt(int argc, char **argv);
 int lethe_cmd_decrypt(int argc, char **argv);
 

@@ -5,17 +5,15 @@
  */
 #include "fs/cli/cli.h"
 
-#include <errno.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/cli/paths.h"
 #include "fs/file.h"
 #include "lethe/codec.h"
 #include "lethe/seal.h"
@@ -26,8 +24,7 @@
 #define PROBE_STEPS 40
 
 struct training {
-    char **paths; /* sorted; freed at the end */
-    size_t count, room;
+    struct lethe_paths paths;
     struct lethe_pool *pool;
     uint64_t seed, minutes;
     bool synthetic;
@@ -38,7 +35,6 @@ struct training {
     struct lethe_train_progress last;
 };
 
-static struct training *walking; /* nftw has no context */
 static volatile sig_atomic_t interrupted;
 
 static void on_signal(int number)
@@ -55,52 +51,15 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static int visit(const char *path, const struct stat *stat_buf, int type, struct FTW *where)
-{
-    struct training *training = walking;
-
-    (void)where;
-    if (type != FTW_F || !S_ISREG(stat_buf->st_mode) || stat_buf->st_size == 0) {
-        return 0;
-    }
-    if (training->count == training->room) {
-        size_t room = training->room ? training->room * 2 : 64;
-        char **paths = reallocarray(training->paths, room, sizeof *paths);
-
-        if (!paths) {
-            return 1;
-        }
-        training->paths = paths;
-        training->room = room;
-    }
-    training->paths[training->count] = strdup(path);
-    return !training->paths[training->count++];
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 static enum lethe_err find_photos(struct training *training, const struct lethe_cli_list *folders)
 {
-    walking = training;
-    for (size_t i = 0; i < folders->count; i++) {
-        int result = nftw(folders->values[i], visit, 32, FTW_PHYS);
+    enum lethe_err err = LETHE_OK;
 
-        if (result > 0) {
-            return LETHE_ERR_NOMEM;
-        }
-        if (result < 0) {
-            (void)lethe_cli_fail(LETHE_ERR_ARG, "the folder %s cannot be read: %s", folders->values[i],
-                                 strerror(errno));
-            return LETHE_ERR_ARG;
-        }
+    for (size_t i = 0; i < folders->count && !err; i++) {
+        err = lethe_paths_add(&training->paths, folders->values[i]);
     }
-    if (training->count) {
-        qsort(training->paths, training->count, sizeof *training->paths, by_name);
-    }
-    return LETHE_OK;
+    lethe_paths_sort(&training->paths);
+    return err;
 }
 
 /* Decodes a file if it is a picture; *jpeg tells which. */
@@ -152,18 +111,18 @@ static enum lethe_err prepare(struct training *training, uint32_t steps, bool pr
 
     *used = 0;
     lethe_progress_start(&training->progress, "reading");
-    for (size_t i = 0; i < training->count && !err; i++) {
+    for (size_t i = 0; i < training->paths.count && !err; i++) {
         struct lethe_raster raster;
         bool jpeg = false, taken = false;
 
         if (interrupted) {
             err = LETHE_ERR_CANCELLED;
-        } else if (read_picture(training->paths[i], &raster, &jpeg)) {
+        } else if (read_picture(training->paths.path[i], &raster, &jpeg)) {
             err = lethe_trainer_add(*out, &raster, jpeg, &taken);
             *used += taken;
             lethe_raster_release(&raster);
         }
-        lethe_progress_update(&training->progress, i + 1, training->count);
+        lethe_progress_update(&training->progress, i + 1, training->paths.count);
     }
     lethe_progress_end(&training->progress);
     return err;
@@ -221,17 +180,17 @@ static double measure_photo(const struct training *training, const struct lethe_
 /* What the pair's integers do with some of the photos, spread over the list. */
 static void measure(const struct training *training, const struct lethe_pair *pair)
 {
-    size_t stride = training->count / CHECKED_PHOTOS + 1;
+    size_t stride = training->paths.count / CHECKED_PHOTOS + 1;
 
-    for (unsigned strength = 0; strength < 4 && training->count; strength++) {
+    for (unsigned strength = 0; strength < 4 && training->paths.count; strength++) {
         double psnr_sum = 0, bits_sum = 0, pixel_sum = 0;
         unsigned count = 0;
 
-        for (size_t i = 0; i < training->count && !interrupted; i += stride) {
+        for (size_t i = 0; i < training->paths.count && !interrupted; i += stride) {
             struct lethe_buf file = {0};
             double psnr = 0, pixels = 0, bits = 0;
 
-            if (!lethe_file_read(training->paths[i], FILE_MAX_BYTES, &file)) {
+            if (!lethe_file_read(training->paths.path[i], FILE_MAX_BYTES, &file)) {
                 bits = measure_photo(training, pair, &file, strength, &psnr, &pixels);
             }
             lethe_buf_release(&file);
@@ -354,9 +313,6 @@ int lethe_cmd_train(int argc, char **argv)
     err = err ? err : lethe_pool_new((unsigned)threads, &training.pool);
     code = err ? lethe_exit_code(err) : train(&training, &folders, out, (uint32_t)steps);
     lethe_pool_free(training.pool);
-    for (size_t i = 0; i < training.count; i++) {
-        free(training.paths[i]);
-    }
-    free(training.paths);
+    lethe_paths_release(&training.paths);
     return code;
 }

@@ -45,6 +45,11 @@ enum lethe_err lethe_photo_encrypt(const struct lethe_photo *photo, const struct
                                    const struct lethe_random *random, struct lethe_pool *pool,
                                    struct lethe_buf *out) LETHE_MUST_CHECK;
 
+/* The same at another rate (below LETHE_RATES, 0 the finest) than the strength's own: for measurements. */
+enum lethe_err lethe_photo_encrypt_at(const struct lethe_photo *photo, const struct lethe_pair *pair,
+                                      unsigned strength, unsigned rate, const struct lethe_random *random,
+                                      struct lethe_pool *pool, struct lethe_buf *out) LETHE_MUST_CHECK;
+
 /* What an artifact alone gives, as measured against the photo. */
 struct lethe_photo_quality {
     uint64_t squared_error; /* summed over all 8-bit samples of all channels as the Decrypter sees them */

@@ -113,4 +113,11 @@ enum lethe_err lethe_jpeg_shape(const uint8_t *recipe, size_t recipe_len, const 
 enum lethe_err lethe_jpeg_read(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
                                struct lethe_raster *raster) LETHE_MUST_CHECK;
 
+/*
+ * Encodes a raster (alpha left out, 16 bits cut to 8) as a 4:2:0 or grey JPEG of quality 1 to 100 with libjpeg-turbo, its
+ * Huffman tables optimised: to measure against, and for samples. Not for stored bytes.
+ */
+enum lethe_err lethe_jpeg_write(const struct lethe_raster *raster, int quality, bool progressive,
+                                struct lethe_buf *out) LETHE_MUST_CHECK;
+
 #endif

@@ -35,6 +35,11 @@ enum lethe_err lethe_encrypter_run(const struct lethe_pair *pair, const struct l
                                    const struct lethe_random *random, struct lethe_pool *pool,
                                    struct lethe_latents *latents) LETHE_MUST_CHECK;
 
+/* The same at another rate than the strength's own; dither and noise remain the strength's. */
+enum lethe_err lethe_encrypter_run_at(const struct lethe_pair *pair, const struct lethe_ycc *picture,
+                                      unsigned strength, unsigned rate, const struct lethe_random *random,
+                                      struct lethe_pool *pool, struct lethe_latents *latents) LETHE_MUST_CHECK;
+
 /* The Decrypter, in integers, bit for bit the same everywhere. picture is initialised here. */
 enum lethe_err lethe_decrypter_run(const struct lethe_pair *pair, const struct lethe_latents *latents,
                                    struct lethe_pool *pool, struct lethe_ycc *picture) LETHE_MUST_CHECK;

@@ -40,4 +40,7 @@ enum lethe_err lethe_latents_init(struct lethe_latents *latents, uint32_t width,
     LETHE_MUST_CHECK;
 void lethe_latents_release(struct lethe_latents *latents);
 
+/* The name of the kernels in use on this processor ("scalar", "avx2", ...). */
+const char *lethe_nn_kernel(void);
+
 #endif
