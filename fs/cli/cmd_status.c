@@ -115,6 +115,20 @@ static void print_pending(const json_t *object)
     }
 }
 
+/* When the vault's store does not answer: since when, and why. */
+static void print_store(const json_t *object)
+{
+    json_t *store = json_object_get(object, "store");
+    char text[32];
+
+    if (json_is_true(json_object_get(store, "away"))) {
+        print_line("store", "away since %s: %s; what is on this device can be used, the rest waits",
+                   when((int64_t)number(store, "away_since"), text), json_string_value(json_object_get(store, "why")));
+    } else {
+        print_line("store", "answers");
+    }
+}
+
 static void print_session(const json_t *object)
 {
     json_t *cache = json_object_get(object, "cache");
@@ -128,6 +142,7 @@ static void print_session(const json_t *object)
         print_line("pairs",
                    "on this device alone: export them with 'lethefs model export', or the photos go with it");
     }
+    print_store(object);
     print_pending(object);
     print_line("cache", "%s of dirty and %s of clean content, limit %s",
                lethe_cli_bytes(number(cache, "dirty"), dirty),

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "fs/file.h"
+#include "fs/vault/watch.h"
 #include "lethe/log.h"
 #include "lethe/model.h"
 
@@ -226,7 +227,9 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
         struct lethe_store *inner = store;
 
         store = NULL;
-        err = lethe_store_retry_new(inner, STORE_DEADLINE_MS, &store);
+        err = lethe_watch_new(inner, &session->watch);
+        err = err ? err : lethe_store_retry_new(session->watch, STORE_DEADLINE_MS, &store);
+        session->watch = err ? NULL : session->watch;
     }
     if (err) {
         goto out;
@@ -348,6 +351,13 @@ static void press(void *context)
     }
 }
 
+static void store_is_back(void *context)
+{
+    struct lethe_session *session = context;
+
+    lethe_publisher_retry(session->publisher);
+}
+
 static enum lethe_err open_sealer(struct lethe_session *session, const struct lethe_session_options *options)
 {
     struct lethe_sealer_options sealer = {
@@ -466,6 +476,7 @@ static enum lethe_err open_publisher(struct lethe_session *session, const struct
     err = lethe_publisher_new(&publisher, &session->publisher);
     if (!err) {
         lethe_contents_set_pressure(session->contents, press, session);
+        lethe_watch_on_return(session->watch, store_is_back, session);
     }
     return err;
 }
@@ -518,6 +529,9 @@ enum lethe_err lethe_session_close(struct lethe_session *session)
     }
     if (session->contents) {
         lethe_contents_set_pressure(session->contents, NULL, NULL);
+    }
+    if (session->watch) {
+        lethe_watch_on_return(session->watch, NULL, NULL);
     }
     lethe_publisher_free(session->publisher);
     if (session->committer) {

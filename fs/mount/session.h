@@ -44,6 +44,7 @@ struct lethe_session {
     char *scratch_dir; /* of a session in the past, removed at the end; else NULL */
     int lock_fd;       /* flock on state_dir/lock */
     struct lethe_vault *vault;
+    struct lethe_store *watch; /* of the vault's store (fs/vault/watch.h), owned by it */
     struct lethe_secret *device_root; /* subkey of the master key for database and blocks */
     struct lethe_db *db;
     struct lethe_contents *contents;

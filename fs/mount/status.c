@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/vault/watch.h"
 #include "lethe/codec.h"
 
 static const char *const fidelity_names[] = {"exact", "split", "lossy"};
@@ -98,6 +99,28 @@ static void put_publisher(struct lethe_session *session, json_t *object)
     put(object, "error_since", status.last_error ? json_integer(status.error_since) : json_null());
 }
 
+/* The store itself: whether it answers, since when not and why, and the requests made since the vault was opened. */
+static void put_store(struct lethe_session *session, json_t *object)
+{
+    struct lethe_watch_status status;
+    json_t *store = json_object(), *requests = json_object();
+
+    lethe_watch_status(session->watch, &status);
+    put(store, "away", json_boolean(status.away));
+    put(store, "away_since", status.away ? json_integer(status.since) : json_null());
+    put(store, "why", status.away ? json_string(lethe_err_str(status.why)) : json_null());
+    put(requests, "get", number(status.gets));
+    put(requests, "put", number(status.puts));
+    put(requests, "replace", number(status.replaces));
+    put(requests, "remove", number(status.removes));
+    put(requests, "list", number(status.lists));
+    put(requests, "stat", number(status.stats));
+    put(store, "requests", requests);
+    put(store, "bytes_in", number(status.bytes_in));
+    put(store, "bytes_out", number(status.bytes_out));
+    put(object, "store", store);
+}
+
 json_t *lethe_status_session(struct lethe_session *session)
 {
     const struct lethe_vault_settings *settings = lethe_vault_settings(session->vault);
@@ -115,6 +138,7 @@ json_t *lethe_status_session(struct lethe_session *session)
     put(object, "pairs_in_vault", json_boolean(settings->pairs_in_vault));
     put(object, "location", json_string(session->location));
     put(object, "state_dir", json_string(session->state_dir));
+    put_store(session, object);
     if (session->publisher) {
         put_publisher(session, object);
     } else {

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 
 struct member {
+    void *owner;
     struct lethe_record *record;
+    size_t piece; /* index in record */
     size_t start; /* of the payload in plain */
     size_t len;
 };
@@ -12,13 +14,12 @@ struct member {
 struct lethe_pack {
     struct lethe_vault *vault;
     lethe_pack_done done;
-    void *context;
     struct lethe_buf plain; /* the payloads, one after the other */
     struct member *members;
     size_t count, room;
 };
 
-enum lethe_err lethe_pack_new(struct lethe_vault *vault, lethe_pack_done done, void *context, struct lethe_pack **out)
+enum lethe_err lethe_pack_new(struct lethe_vault *vault, lethe_pack_done done, struct lethe_pack **out)
 {
     struct lethe_pack *pack = calloc(1, sizeof *pack);
 
@@ -28,53 +29,44 @@ enum lethe_err lethe_pack_new(struct lethe_vault *vault, lethe_pack_done done, v
     }
     pack->vault = vault;
     pack->done = done;
-    pack->context = context;
     return LETHE_OK;
 }
 
-static void free_record(struct lethe_record *record)
-{
-    if (record) {
-        lethe_record_release(record);
-        free(record);
-    }
-}
-
-static void empty(struct lethe_pack *pack)
+/* Tells every member, and frees the pack. What no member takes of stored, the last one does. */
+static void finish(struct lethe_pack *pack, enum lethe_err err, size_t stored)
 {
     for (size_t i = 0; i < pack->count; i++) {
-        free_record(pack->members[i].record);
+        const struct member *member = &pack->members[i];
+        size_t own = stored ? (size_t)member->record->pieces[member->piece].stored : 0;
+
+        stored -= own;
+        pack->done(member->owner, err, i + 1 < pack->count ? own : own + stored);
     }
-    pack->count = 0;
-    lethe_buf_reset(&pack->plain);
+    free(pack->members);
+    lethe_buf_release(&pack->plain);
+    free(pack);
 }
 
 void lethe_pack_free(struct lethe_pack *pack)
 {
     if (pack) {
-        empty(pack);
-        free(pack->members);
-        lethe_buf_release(&pack->plain);
-        free(pack);
+        finish(pack, LETHE_ERR_CANCELLED, 0);
     }
 }
 
-enum lethe_err lethe_pack_add(struct lethe_pack *pack, struct lethe_record *record, const struct lethe_piece *piece,
-                              const uint8_t *payload, size_t len)
+enum lethe_err lethe_pack_add(struct lethe_pack *pack, void *owner, struct lethe_record *record,
+                              const struct lethe_piece *piece, const uint8_t *payload, size_t len)
 {
-    struct member member = {.record = record, .start = pack->plain.len, .len = len};
-    enum lethe_err err = lethe_record_add(record, piece);
+    struct member member = {
+        .owner = owner, .record = record, .piece = record->count, .start = pack->plain.len, .len = len};
+    enum lethe_err err;
 
-    if (err) {
-        goto out;
-    }
     if (pack->count == pack->room) {
         size_t room = pack->room ? pack->room * 2 : 64;
         struct member *members = reallocarray(pack->members, room, sizeof *members);
 
         if (!members) {
-            err = LETHE_ERR_NOMEM;
-            goto out;
+            return LETHE_ERR_NOMEM;
         }
         pack->members = members;
         pack->room = room;
@@ -83,13 +75,15 @@ enum lethe_err lethe_pack_add(struct lethe_pack *pack, struct lethe_record *reco
     err = lethe_buf_status(&pack->plain);
     if (err) {
         pack->plain.failed = false;
-        goto out;
+        return err;
+    }
+    err = lethe_record_add(record, piece);
+    if (err) {
+        pack->plain.len = member.start;
+        return err;
     }
     pack->members[pack->count++] = member;
     return LETHE_OK;
-out:
-    free_record(record);
-    return err;
 }
 
 size_t lethe_pack_size(const struct lethe_pack *pack)
@@ -104,7 +98,7 @@ static enum lethe_err seal_members(struct lethe_pack *pack, const struct lethe_i
 
     for (size_t i = 0; i < pack->count && !err; i++) {
         const struct member *member = &pack->members[i];
-        struct lethe_piece *piece = &member->record->pieces[member->record->count - 1];
+        struct lethe_piece *piece = &member->record->pieces[member->piece];
 
         piece->object = *id;
         piece->object_kind = LETHE_OBJECT_PACK;
@@ -130,39 +124,33 @@ static enum lethe_err seal_members(struct lethe_pack *pack, const struct lethe_i
         lethe_buf_release(&zeros);
     }
     for (size_t i = 0; i < pack->count; i++) {
-        struct lethe_record *record = pack->members[i].record;
-
-        record->pieces[record->count - 1].object_size = sealed->len;
+        pack->members[i].record->pieces[pack->members[i].piece].object_size = sealed->len;
     }
     return err;
 }
 
-enum lethe_err lethe_pack_flush(struct lethe_pack *pack, uint64_t *stored)
+static void put_done(void *context, enum lethe_err err, size_t stored)
+{
+    finish(context, err, stored);
+}
+
+void lethe_pack_flush(struct lethe_pack *pack, struct lethe_uploads *uploads)
 {
     struct lethe_buf sealed = {0};
     struct lethe_id id;
     enum lethe_err err;
 
-    *stored = 0;
     if (pack->count == 0) {
-        return LETHE_OK;
+        finish(pack, LETHE_OK, 0);
+        return;
     }
     lethe_vault_new_id(&id);
     err = seal_members(pack, &id, &sealed);
-    if (!err) {
-        err = lethe_vault_put(pack->vault, LETHE_OBJECT_PACK, &id, sealed.data, sealed.len);
+    lethe_buf_release(&pack->plain);
+    if (err) {
+        lethe_buf_release(&sealed);
+        finish(pack, err, 0);
+        return;
     }
-    if (!err) {
-        *stored = sealed.len;
-    }
-    for (size_t i = 0; i < pack->count; i++) {
-        struct lethe_record *record = pack->members[i].record;
-        enum lethe_err one = pack->done(pack->context, record, err);
-
-        pack->members[i].record = NULL; /* done took it */
-        err = err ? err : one;
-    }
-    empty(pack);
-    lethe_buf_release(&sealed);
-    return err;
+    lethe_uploads_put(uploads, LETHE_OBJECT_PACK, &id, &sealed, put_done, pack);
 }

@@ -21,6 +21,7 @@ struct lethe_publisher {
     pthread_cond_t moved; /* for those who wait in sync */
     bool stop;
     bool pressed;
+    bool retry;        /* the back-off ends here */
     uint64_t asked;    /* syncs asked for */
     uint64_t answered; /* the highest of them that is in the vault */
     uint64_t failed;   /* the highest of them that the last error concerns */
@@ -137,7 +138,7 @@ static void *thread_main(void *argument)
 
         if (publisher->status.stopped || (asked == publisher->answered && !pressed) || backoff) {
             /* A sync that was asked for while backing off is tried at once, once. */
-            if (publisher->status.stopped || backoff == 0 || asked == publisher->failed) {
+            if (publisher->status.stopped || backoff == 0 || (asked == publisher->failed && !publisher->retry)) {
                 pthread_cond_timedwait(&publisher->wake, &publisher->lock, &until);
                 if (publisher->stop) {
                     break;
@@ -146,6 +147,7 @@ static void *thread_main(void *argument)
             asked = publisher->asked;
             pressed = publisher->pressed;
         }
+        publisher->retry = false;
         if (publisher->status.stopped) {
             publisher->failed = asked;
             pthread_cond_broadcast(&publisher->moved);
@@ -299,6 +301,14 @@ enum lethe_err lethe_publisher_sync(struct lethe_publisher *publisher, unsigned 
         err = lethe_publisher_await(publisher, ticket, left > 0 ? (unsigned)left : 0);
     } while (err == LETHE_ERR_BUSY && (!timeout_ms || clock_ms(CLOCK_MONOTONIC) < end));
     return err == LETHE_ERR_BUSY ? LETHE_ERR_UNREACHABLE : err;
+}
+
+void lethe_publisher_retry(struct lethe_publisher *publisher)
+{
+    pthread_mutex_lock(&publisher->lock);
+    publisher->retry = true;
+    pthread_cond_broadcast(&publisher->wake);
+    pthread_mutex_unlock(&publisher->lock);
 }
 
 void lethe_publisher_press(struct lethe_publisher *publisher)

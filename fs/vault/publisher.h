@@ -72,6 +72,8 @@ uint64_t lethe_publisher_ask(struct lethe_publisher *publisher);
 enum lethe_err lethe_publisher_await(struct lethe_publisher *publisher, uint64_t ticket, unsigned ms) LETHE_MUST_CHECK;
 /* From here on nothing more is begun, and whoever waits gets LETHE_ERR_CANCELLED. lethe_publisher_free comes later. */
 void lethe_publisher_stop(struct lethe_publisher *publisher);
+/* What failed is tried again at once: the store, which was away, answers. */
+void lethe_publisher_retry(struct lethe_publisher *publisher);
 /* Asks for a cut soon: space is low. */
 void lethe_publisher_press(struct lethe_publisher *publisher);
 

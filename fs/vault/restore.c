@@ -73,34 +73,78 @@ out:
     return err;
 }
 
-enum lethe_err lethe_restore_photo(struct lethe_vault *vault, const struct lethe_record *record,
-                                   struct lethe_pool *pool, struct lethe_buf *out)
+/* Whether b lies right behind a in one pack. */
+static bool adjoins(const struct lethe_piece *a, const struct lethe_piece *b)
+{
+    return a->object_kind == LETHE_OBJECT_PACK && b->object_kind == LETHE_OBJECT_PACK &&
+           lethe_id_equal(&a->object, &b->object) && a->position == a->offset && b->position == b->offset &&
+           a->stored <= UINT64_MAX - a->offset &&
+           a->offset + a->stored == b->offset && a->stored <= UINT64_MAX - b->stored;
+}
+
+enum lethe_err lethe_restore_fetch(struct lethe_vault *vault, const struct lethe_record *record,
+                                   struct lethe_restore_parts *parts)
 {
     static const enum lethe_piece_kind kinds[3] = {LETHE_PIECE_ARTIFACT, LETHE_PIECE_RESIDUAL, LETHE_PIECE_RECIPE};
-    struct lethe_buf parts[3] = {{0}, {0}, {0}};
-    const struct lethe_pair *pair;
-    size_t start = out->len;
+    const struct lethe_piece *pieces[3];
     enum lethe_err err = LETHE_OK;
 
-    for (int i = 0; i < 3 && !err; i++) {
-        const struct lethe_piece *piece = lethe_restore_find(record, kinds[i]);
+    for (int i = 0; i < 3; i++) {
+        pieces[i] = lethe_restore_find(record, kinds[i]);
+        if (!pieces[i]) {
+            return LETHE_ERR_FORMAT;
+        }
+    }
+    err = lethe_restore_piece(vault, pieces[0], &parts->payloads[0]);
+    if (!err && adjoins(pieces[1], pieces[2])) {
+        err = lethe_vault_get_neighbours(vault, &pieces[1]->object, &pieces[1]->origin, pieces[1]->offset,
+                                         pieces[1]->stored, &pieces[2]->origin, pieces[2]->stored,
+                                         &parts->payloads[1], &parts->payloads[2]);
+    } else if (!err) {
+        err = lethe_restore_piece(vault, pieces[1], &parts->payloads[1]);
+        err = err ? err : lethe_restore_piece(vault, pieces[2], &parts->payloads[2]);
+    }
+    return err;
+}
 
-        err = piece ? lethe_restore_piece(vault, piece, &parts[i]) : LETHE_ERR_FORMAT;
+void lethe_restore_parts_release(struct lethe_restore_parts *parts)
+{
+    for (int i = 0; i < 3; i++) {
+        lethe_buf_release(&parts->payloads[i]);
     }
+}
+
+enum lethe_err lethe_restore_assemble(struct lethe_vault *vault, const struct lethe_record *record,
+                                      const struct lethe_restore_parts *parts, struct lethe_pool *pool,
+                                      struct lethe_buf *out)
+{
+    const struct lethe_buf *payloads = parts->payloads;
+    const struct lethe_pair *pair;
+    size_t start = out->len;
+    enum lethe_err err = lethe_vault_pair(vault, &record->pair, &pair);
+
     if (!err) {
-        err = lethe_vault_pair(vault, &record->pair, &pair);
-    }
-    if (!err) {
-        err = lethe_photo_restore(pair, parts[0].data, parts[0].len, parts[1].data, parts[1].len, parts[2].data,
-                                  parts[2].len, &lethe_image_limits_default, pool, (size_t)record->size, out);
+        err = lethe_photo_restore(pair, payloads[0].data, payloads[0].len, payloads[1].data, payloads[1].len,
+                                  payloads[2].data, payloads[2].len, &lethe_image_limits_default, pool,
+                                  (size_t)record->size, out);
     }
     if (!err && out->len - start != record->size) {
         out->len = start;
         err = LETHE_ERR_FORMAT;
     }
-    for (int i = 0; i < 3; i++) {
-        lethe_buf_release(&parts[i]);
+    return err;
+}
+
+enum lethe_err lethe_restore_photo(struct lethe_vault *vault, const struct lethe_record *record,
+                                   struct lethe_pool *pool, struct lethe_buf *out)
+{
+    struct lethe_restore_parts parts = {0};
+    enum lethe_err err = lethe_restore_fetch(vault, record, &parts);
+
+    if (!err) {
+        err = lethe_restore_assemble(vault, record, &parts, pool, out);
     }
+    lethe_restore_parts_release(&parts);
     return err;
 }
 

@@ -15,7 +15,18 @@ enum lethe_err lethe_restore_piece(struct lethe_vault *vault, const struct lethe
     LETHE_MUST_CHECK;
 /* The piece of this kind, or NULL. */
 const struct lethe_piece *lethe_restore_find(const struct lethe_record *record, enum lethe_piece_kind kind);
-/* A photo's file, whole. Appends to out. */
+/* The three payloads of a photo: artifact, residual, recipe. A zeroed one is valid. */
+struct lethe_restore_parts {
+    struct lethe_buf payloads[3];
+};
+void lethe_restore_parts_release(struct lethe_restore_parts *parts);
+/* A photo's file in two steps: what takes the network, and what takes the processor. The second appends to out. */
+enum lethe_err lethe_restore_fetch(struct lethe_vault *vault, const struct lethe_record *record,
+                                   struct lethe_restore_parts *parts) LETHE_MUST_CHECK;
+enum lethe_err lethe_restore_assemble(struct lethe_vault *vault, const struct lethe_record *record,
+                                      const struct lethe_restore_parts *parts, struct lethe_pool *pool,
+                                      struct lethe_buf *out) LETHE_MUST_CHECK;
+/* Both. Appends to out. */
 enum lethe_err lethe_restore_photo(struct lethe_vault *vault, const struct lethe_record *record,
                                    struct lethe_pool *pool, struct lethe_buf *out) LETHE_MUST_CHECK;
 /* Decompresses and checks a segment's opened payload: appends exactly length bytes to out. */

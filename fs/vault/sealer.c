@@ -19,6 +19,7 @@
 
 struct lethe_sealer {
     struct lethe_sealer_options options;
+    struct lethe_uploads *uploads;
     pthread_mutex_t lock; /* guards pack and the queue */
     struct lethe_pack *pack;
     struct lethe_id *queue;
@@ -28,16 +29,29 @@ struct lethe_sealer {
     atomic_uint_fast64_t total, done, bytes, stored;
 };
 
+/*
+ * A content on its way to the vault. Every put that its record waits for holds a reference, and so does the job that
+ * makes them; the last to go records it. Its pieces are the job's until that gives it to a pack, then the pack's until
+ * it is sealed, and only read after.
+ */
+struct deed {
+    struct lethe_sealer *sealer;
+    struct lethe_record record;
+    atomic_uint references;
+    atomic_int err; /* the first */
+};
+
 /* What a worker holds while it seals one content. */
 struct job {
     struct lethe_sealer *sealer;
     struct lethe_content *content;
-    struct lethe_record *record;
+    struct deed *deed;
+    struct lethe_record *record; /* of deed */
     uint64_t size;
 };
 
-/* The record into the database and the content to its vaulted state, in one commit. Takes record. */
-static enum lethe_err finish(struct lethe_sealer *sealer, struct lethe_record *record)
+/* The record into the database and the content to its vaulted state, in one commit. */
+static enum lethe_err finish(struct lethe_sealer *sealer, const struct lethe_record *record)
 {
     struct lethe_content *content = NULL;
     enum lethe_err err;
@@ -57,59 +71,100 @@ static enum lethe_err finish(struct lethe_sealer *sealer, struct lethe_record *r
         atomic_fetch_add(&sealer->bytes, record->size);
         lethe_contents_progress(sealer->options.contents);
     }
-    lethe_record_release(record);
-    free(record);
     return err;
 }
 
-static enum lethe_err member_done(void *context, struct lethe_record *record, enum lethe_err err)
+/* What has gone wrong ends the run, and what waits to be put. */
+static void fail(struct lethe_sealer *sealer, enum lethe_err err)
 {
-    if (err) {
-        lethe_record_release(record);
-        free(record);
-        return err;
-    }
-    return finish(context, record);
-}
-
-static enum lethe_err flush_pack(struct lethe_sealer *sealer)
-{
-    struct lethe_pack *full, *fresh = NULL;
-    uint64_t stored;
-    enum lethe_err err = lethe_pack_new(sealer->options.vault, member_done, sealer, &fresh);
-
-    if (err) {
-        return err;
-    }
     pthread_mutex_lock(&sealer->lock);
-    full = sealer->pack;
-    sealer->pack = fresh;
+    if (!sealer->failed) {
+        sealer->failed = err;
+    }
     pthread_mutex_unlock(&sealer->lock);
-    err = lethe_pack_flush(full, &stored);
-    atomic_fetch_add(&sealer->stored, stored);
-    lethe_pack_free(full);
+    lethe_uploads_cancel(sealer->uploads, true);
+}
+
+static struct deed *deed_ref(struct deed *deed)
+{
+    atomic_fetch_add(&deed->references, 1);
+    return deed;
+}
+
+/* Gives a reference back, with the error of what it was held for. */
+static void deed_put(struct deed *deed, enum lethe_err err)
+{
+    int none = LETHE_OK;
+
+    if (err) {
+        (void)atomic_compare_exchange_strong(&deed->err, &none, (int)err);
+    }
+    if (atomic_fetch_sub(&deed->references, 1) > 1) {
+        return;
+    }
+    err = (enum lethe_err)atomic_load(&deed->err);
+    if (!err) {
+        err = finish(deed->sealer, &deed->record);
+    }
+    if (err) {
+        fail(deed->sealer, err);
+    }
+    lethe_record_release(&deed->record);
+    free(deed);
+}
+
+static void object_done(void *context, enum lethe_err err, size_t stored)
+{
+    struct deed *deed = context;
+
+    atomic_fetch_add(&deed->sealer->stored, stored);
+    deed_put(deed, err);
+}
+
+/* Puts the pack when it has at least this size, with a fresh one in its place. */
+static enum lethe_err flush_pack(struct lethe_sealer *sealer, size_t least)
+{
+    struct lethe_pack *full = NULL, *fresh = NULL;
+    enum lethe_err err = LETHE_OK;
+
+    pthread_mutex_lock(&sealer->lock);
+    if (lethe_pack_size(sealer->pack) >= least) {
+        err = lethe_pack_new(sealer->options.vault, object_done, &fresh);
+    }
+    if (fresh) {
+        full = sealer->pack;
+        sealer->pack = fresh;
+    }
+    pthread_mutex_unlock(&sealer->lock);
+    if (full) {
+        lethe_pack_flush(full, sealer->uploads);
+    }
     return err;
 }
 
-/* Takes job->record. */
-static enum lethe_err pack_member(struct job *job, enum lethe_piece_kind kind, uint64_t length, const uint8_t *payload,
-                                  size_t len)
+/* One piece for a pack. */
+struct member {
+    struct lethe_piece piece;
+    const uint8_t *payload;
+    size_t len;
+};
+
+/* The last pieces of the job's record go into a pack, side by side. Nothing may be added to the record after. */
+static enum lethe_err pack_members(struct job *job, const struct member *members, size_t count)
 {
     struct lethe_sealer *sealer = job->sealer;
-    struct lethe_piece piece = {.kind = kind, .length = length};
-    struct lethe_record *record = job->record;
-    enum lethe_err err;
-    bool full;
+    enum lethe_err err = LETHE_OK;
 
-    job->record = NULL;
     pthread_mutex_lock(&sealer->lock);
-    err = lethe_pack_add(sealer->pack, record, &piece, payload, len);
-    full = lethe_pack_size(sealer->pack) >= LETHE_PACK_BYTES;
-    pthread_mutex_unlock(&sealer->lock);
-    if (!err && full) {
-        err = flush_pack(sealer);
+    for (size_t i = 0; i < count && !err; i++) {
+        err = lethe_pack_add(sealer->pack, deed_ref(job->deed), job->record, &members[i].piece, members[i].payload,
+                             members[i].len);
+        if (err) {
+            atomic_fetch_sub(&job->deed->references, 1);
+        }
     }
-    return err;
+    pthread_mutex_unlock(&sealer->lock);
+    return err ? err : flush_pack(sealer, LETHE_PACK_BYTES);
 }
 
 /* Reads [offset, offset + len) of the frozen content, bringing what lies in the vault's older version. */
@@ -165,11 +220,10 @@ static enum lethe_err compress(const uint8_t *bytes, size_t len, struct lethe_bu
     return LETHE_OK;
 }
 
-/* Seals payload as an object of its own and puts it; fills piece. */
+/* Seals payload as an object of its own, which is put meanwhile; the piece is added to the record. */
 static enum lethe_err put_object(struct job *job, enum lethe_object_kind kind, uint64_t position,
                                  const uint8_t *payload, size_t len, struct lethe_piece *piece)
 {
-    struct lethe_vault *vault = job->sealer->options.vault;
     struct lethe_buf sealed = {0};
     enum lethe_err err;
 
@@ -177,15 +231,15 @@ static enum lethe_err put_object(struct job *job, enum lethe_object_kind kind, u
     piece->object_kind = kind;
     piece->origin = job->record->content;
     piece->position = position;
-    err = lethe_vault_seal(vault, kind, &piece->object, &piece->origin, position, payload, len, &sealed);
-    if (!err) {
-        err = lethe_vault_put(vault, kind, &piece->object, sealed.data, sealed.len);
-    }
+    err = lethe_vault_seal(job->sealer->options.vault, kind, &piece->object, &piece->origin, position, payload, len,
+                           &sealed);
     if (!err) {
         piece->stored = sealed.len;
         piece->object_size = sealed.len;
-        atomic_fetch_add(&job->sealer->stored, sealed.len);
         err = lethe_record_add(job->record, piece);
+    }
+    if (!err) {
+        lethe_uploads_put(job->sealer->uploads, kind, &piece->object, &sealed, object_done, deed_ref(job->deed));
     }
     lethe_buf_release(&sealed);
     return err;
@@ -284,26 +338,19 @@ static enum lethe_err seal_segments(struct job *job)
     lethe_record_release(&before);
     lethe_buf_release(&compressed);
     free(bytes);
-    if (!err) {
-        struct lethe_record *record = job->record;
-
-        job->record = NULL;
-        err = finish(job->sealer, record);
-    }
     return err;
 }
 
 static enum lethe_err seal_small(struct job *job, const uint8_t *bytes)
 {
     struct lethe_buf compressed = {0};
-    enum lethe_piece_kind kind;
-    const uint8_t *payload;
-    size_t len;
-    enum lethe_err err = compress(bytes, (size_t)job->size, &compressed, &kind, &payload, &len);
+    struct member member = {.piece = {.length = job->size}};
+    enum lethe_err err = compress(bytes, (size_t)job->size, &compressed, &member.piece.kind, &member.payload,
+                                  &member.len);
 
     if (!err) {
         job->record->kind = LETHE_RECORD_PACKED;
-        err = pack_member(job, kind, job->size, payload, len);
+        err = pack_members(job, &member, 1);
     }
     lethe_buf_release(&compressed);
     return err;
@@ -376,7 +423,9 @@ static enum lethe_err seal_rewrite(struct job *job, const uint8_t *file, const s
         err = lethe_record_add(job->record, pieces[1]);
     }
     if (!err) {
-        err = pack_member(job, LETHE_PIECE_RECIPE, 0, recipe, recipe_len);
+        const struct member member = {.piece = {.kind = LETHE_PIECE_RECIPE}, .payload = recipe, .len = recipe_len};
+
+        err = pack_members(job, &member, 1);
     }
 out:
     lethe_record_release(&before);
@@ -397,6 +446,23 @@ static enum lethe_err plain_cost(const uint8_t *file, size_t len, uint64_t *out)
     *out = payload_len;
     lethe_buf_release(&compressed);
     return err;
+}
+
+/* The recipe goes into a pack, and a small residual with it: padding and a request of its own would cost it much. */
+static enum lethe_err put_residual(struct job *job, const struct lethe_buf *residual, const uint8_t *recipe,
+                                   size_t recipe_len)
+{
+    struct member members[2] = {
+        {.piece = {.kind = LETHE_PIECE_RESIDUAL}, .payload = residual->data, .len = residual->len},
+        {.piece = {.kind = LETHE_PIECE_RECIPE}, .payload = recipe, .len = recipe_len},
+    };
+    bool small = residual->len <= LETHE_PACK_PIECE_MAX;
+    enum lethe_err err = LETHE_OK;
+
+    if (!small) {
+        err = put_object(job, LETHE_OBJECT_RESIDUAL, 0, residual->data, residual->len, &members[0].piece);
+    }
+    return err ? err : pack_members(job, small ? members : members + 1, small ? 2 : 1);
 }
 
 /* *served is false, *reason says why and the job is as it was when the file is to be stored as what it is. */
@@ -451,11 +517,7 @@ static enum lethe_err seal_photo(struct job *job, const uint8_t *file, enum leth
     piece = (struct lethe_piece){.kind = LETHE_PIECE_ARTIFACT};
     err = put_object(job, LETHE_OBJECT_ARTIFACT, 0, artifact.data, artifact.len, &piece);
     if (!err) {
-        piece = (struct lethe_piece){.kind = LETHE_PIECE_RESIDUAL};
-        err = put_object(job, LETHE_OBJECT_RESIDUAL, 0, residual.data, residual.len, &piece);
-    }
-    if (!err) {
-        err = pack_member(job, LETHE_PIECE_RECIPE, 0, recipe, recipe_len);
+        err = put_residual(job, &residual, recipe, recipe_len);
     }
 out:
     lethe_photo_free(photo);
@@ -532,18 +594,18 @@ static enum lethe_err seal_one(struct lethe_sealer *sealer, const struct lethe_i
         goto out;
     }
     job.size = lethe_content_size(job.content);
-    job.record = calloc(1, sizeof *job.record);
-    if (!job.record) {
+    job.deed = calloc(1, sizeof *job.deed);
+    if (!job.deed) {
         err = LETHE_ERR_NOMEM;
         goto out;
     }
+    job.deed->sealer = sealer;
+    atomic_init(&job.deed->references, 1);
+    job.record = &job.deed->record;
     job.record->content = *id;
     job.record->size = job.size;
     err = seal_bytes(&job);
-    if (job.record) {
-        lethe_record_release(job.record);
-        free(job.record);
-    }
+    deed_put(job.deed, err);
 out:
     lethe_content_put(job.content);
     return err;
@@ -560,10 +622,10 @@ static void *worker(void *argument)
 
         pthread_mutex_unlock(&sealer->lock);
         err = atomic_load(&sealer->cancel) ? LETHE_ERR_CANCELLED : seal_one(sealer, &id);
-        pthread_mutex_lock(&sealer->lock);
-        if (err && !sealer->failed) {
-            sealer->failed = err;
+        if (err) {
+            fail(sealer, err);
         }
+        pthread_mutex_lock(&sealer->lock);
     }
     pthread_mutex_unlock(&sealer->lock);
     return NULL;
@@ -625,7 +687,8 @@ enum lethe_err lethe_sealer_new(const struct lethe_sealer_options *options, stru
         sealer->options.workers = online < 1 ? 1 : online > 64 ? 64 : (unsigned)online;
     }
     pthread_mutex_init(&sealer->lock, NULL);
-    err = lethe_pack_new(options->vault, member_done, sealer, &sealer->pack);
+    err = lethe_uploads_new(options->vault, options->uploads, &sealer->uploads);
+    err = err ? err : lethe_pack_new(options->vault, object_done, &sealer->pack);
     if (err) {
         lethe_sealer_free(sealer);
         return err;
@@ -638,6 +701,7 @@ void lethe_sealer_free(struct lethe_sealer *sealer)
 {
     if (sealer) {
         lethe_pack_free(sealer->pack);
+        lethe_uploads_free(sealer->uploads);
         pthread_mutex_destroy(&sealer->lock);
         free(sealer->queue);
         free(sealer);
@@ -654,6 +718,7 @@ enum lethe_err lethe_sealer_run(struct lethe_sealer *sealer, uint64_t epoch)
         return err;
     }
     sealer->failed = LETHE_OK;
+    lethe_uploads_cancel(sealer->uploads, atomic_load(&sealer->cancel));
     while (started + 1 < sealer->options.workers && started + 1 < sealer->count && started < 63 &&
            !pthread_create(&threads[started], NULL, worker, sealer)) {
         started++;
@@ -662,13 +727,15 @@ enum lethe_err lethe_sealer_run(struct lethe_sealer *sealer, uint64_t epoch)
     for (unsigned i = 0; i < started; i++) {
         pthread_join(threads[i], NULL);
     }
-    err = flush_pack(sealer);
+    err = flush_pack(sealer, 1);
+    lethe_uploads_wait(sealer->uploads);
     return sealer->failed ? sealer->failed : err;
 }
 
 void lethe_sealer_cancel(struct lethe_sealer *sealer, bool cancel)
 {
     atomic_store(&sealer->cancel, cancel);
+    lethe_uploads_cancel(sealer->uploads, cancel);
 }
 
 void lethe_sealer_progress(struct lethe_sealer *sealer, struct lethe_sealer_progress *out)

@@ -3,7 +3,8 @@
  * The sealer: frozen contents into objects of the vault, on all cores. Nothing is put that has not been opened again
  * from the very bytes that are put, and compared with the original, byte for byte.
  *
- * A photo gives an artifact, a residual and a recipe; the recipe goes into a pack. Small files go into packs whole.
+ * A photo gives an artifact, a residual and a recipe; the recipe and a small residual go into a pack. Small files go
+ * into packs whole. Objects are put while the next ones are made (fs/vault/uploads.h).
  * Everything else becomes segments of at most 4 MiB, holes left out, unchanged ones of the version before reused.
  */
 #ifndef LETHE_FS_VAULT_SEALER_H
@@ -27,6 +28,7 @@ struct lethe_sealer_options {
     unsigned strength;
     enum lethe_effort effort;
     unsigned workers; /* threads; 0: one a processor */
+    unsigned uploads; /* puts at once, beside sealing; 0: 32; 1: each in turn, by the worker itself */
 };
 
 struct lethe_sealer_progress {

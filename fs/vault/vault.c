@@ -223,6 +223,38 @@ enum lethe_err lethe_vault_put(struct lethe_vault *vault, enum lethe_object_kind
     return err;
 }
 
+/* Sealed bytes of an object that is relied on: a missing or short one is LETHE_ERR_INTEGRITY. Appended to out. */
+static enum lethe_err get_sealed(struct lethe_vault *vault, const char *key, uint64_t offset, uint64_t len,
+                                 bool to_the_end, struct lethe_buf *out)
+{
+    size_t start = out->len;
+    /* One byte more than expected of a whole object: bytes appended behind it are a violation too. */
+    enum lethe_err err = lethe_store_get(vault->store, key, offset, to_the_end ? len + 1 : len, out, NULL);
+
+    if (err == LETHE_ERR_NOT_FOUND) {
+        lethe_log(LETHE_LOG_ERROR, "object %s is missing from the vault: restore it from a copy of the vault",
+                  key);
+        return LETHE_ERR_INTEGRITY;
+    }
+    if (!err && out->len - start != len) {
+        lethe_log(LETHE_LOG_ERROR, "object %s is damaged: restore it from a copy of the vault", key);
+        err = LETHE_ERR_INTEGRITY;
+    }
+    return err;
+}
+
+static enum lethe_err unseal_logged(struct lethe_vault *vault, enum lethe_object_kind kind, const struct lethe_id *id,
+                                    const char *key, const struct lethe_id *content, uint64_t position,
+                                    const uint8_t *sealed, size_t len, struct lethe_buf *out)
+{
+    enum lethe_err err = lethe_vault_unseal(vault, kind, id, content, position, sealed, len, out);
+
+    if (err == LETHE_ERR_INTEGRITY) {
+        lethe_log(LETHE_LOG_ERROR, "object %s is damaged: restore it from a copy of the vault", key);
+    }
+    return err;
+}
+
 enum lethe_err lethe_vault_get(struct lethe_vault *vault, enum lethe_object_kind kind,
                                const struct lethe_id *id, const struct lethe_id *content, uint64_t position,
                                uint64_t offset, uint64_t stored, struct lethe_buf *out)
@@ -232,25 +264,32 @@ enum lethe_err lethe_vault_get(struct lethe_vault *vault, enum lethe_object_kind
     enum lethe_err err;
 
     lethe_vault_object_key(kind, id, key);
-    /* One byte more than expected of a whole object: bytes appended behind it are a violation too. */
-    err = lethe_store_get(vault->store, key, offset, kind == LETHE_OBJECT_PACK ? stored : stored + 1, &sealed,
-                          NULL);
-    if (err == LETHE_ERR_NOT_FOUND) {
-        lethe_log(LETHE_LOG_ERROR, "object %s is missing from the vault: restore it from a copy of the vault",
-                  key);
-        err = LETHE_ERR_INTEGRITY;
-        goto out;
+    err = get_sealed(vault, key, offset, stored, kind != LETHE_OBJECT_PACK, &sealed);
+    if (!err) {
+        err = unseal_logged(vault, kind, id, key, content, position, sealed.data, sealed.len, out);
     }
-    if (err) {
-        goto out;
+    lethe_buf_release(&sealed);
+    return err;
+}
+
+enum lethe_err lethe_vault_get_neighbours(struct lethe_vault *vault, const struct lethe_id *pack,
+                                          const struct lethe_id *content, uint64_t offset, uint64_t stored,
+                                          const struct lethe_id *next_content, uint64_t next_stored,
+                                          struct lethe_buf *first, struct lethe_buf *second)
+{
+    char key[LETHE_STORE_KEY_MAX + 1];
+    struct lethe_buf sealed = {0};
+    enum lethe_err err;
+
+    lethe_vault_object_key(LETHE_OBJECT_PACK, pack, key);
+    err = get_sealed(vault, key, offset, stored + next_stored, false, &sealed);
+    if (!err) {
+        err = unseal_logged(vault, LETHE_OBJECT_PACK, pack, key, content, offset, sealed.data, (size_t)stored, first);
     }
-    err = sealed.len == stored
-              ? lethe_vault_unseal(vault, kind, id, content, position, sealed.data, sealed.len, out)
-              : LETHE_ERR_INTEGRITY;
-    if (err == LETHE_ERR_INTEGRITY) {
-        lethe_log(LETHE_LOG_ERROR, "object %s is damaged: restore it from a copy of the vault", key);
+    if (!err) {
+        err = unseal_logged(vault, LETHE_OBJECT_PACK, pack, key, next_content, offset + stored, sealed.data + stored,
+                            (size_t)next_stored, second);
     }
-out:
     lethe_buf_release(&sealed);
     return err;
 }

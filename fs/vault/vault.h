@@ -65,6 +65,15 @@ enum lethe_err lethe_vault_get(struct lethe_vault *vault, enum lethe_object_kind
                                const struct lethe_id *content, uint64_t position, uint64_t offset, uint64_t stored,
                                struct lethe_buf *out) LETHE_MUST_CHECK;
 
+/*
+ * Two members of a pack, side by side, in one request: the first at offset, the second right behind it. Appends to
+ * first and second.
+ */
+enum lethe_err lethe_vault_get_neighbours(struct lethe_vault *vault, const struct lethe_id *pack,
+                                    const struct lethe_id *content, uint64_t offset, uint64_t stored,
+                                    const struct lethe_id *next_content, uint64_t next_stored, struct lethe_buf *first,
+                                    struct lethe_buf *second) LETHE_MUST_CHECK;
+
 /* --- model pairs (fs/vault/pairs.c) --- */
 
 /* The pair of this id: from memory, the shipped ones, the device, or the vault (then kept on the device). Owned by

@@ -324,7 +324,8 @@ static inline void fixture_ready(struct fixture *fixture)
                                           .pair = lethe_pair_shipped(0),
                                           .strength = 2,
                                           .effort = LETHE_EFFORT_FAST,
-                                          .workers = 1};
+                                          .workers = 1,
+                                          .uploads = 1};
     struct lethe_epoch pending;
     int64_t epoch = 0;
 
