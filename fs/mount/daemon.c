@@ -252,16 +252,19 @@ enum lethe_err lethe_daemon_run(const struct lethe_daemon_options *options)
     struct daemon daemon = {.options = options, .ready = -1};
     uint8_t code = LETHE_ERR_IO;
     int pipes[2];
+    ssize_t got;
     pid_t child;
 
     if (options->foreground) {
         return run(&daemon);
     }
     if (pipe2(pipes, O_CLOEXEC)) {
+        lethe_log(LETHE_LOG_ERROR, "no pipe to the mount's own process: %s", strerror(errno));
         return LETHE_ERR_IO;
     }
     child = fork();
     if (child < 0) {
+        lethe_log(LETHE_LOG_ERROR, "no process for the mount: %s: see 'ulimit -u'", strerror(errno));
         close(pipes[0]);
         close(pipes[1]);
         return LETHE_ERR_NOMEM;
@@ -282,11 +285,18 @@ enum lethe_err lethe_daemon_run(const struct lethe_daemon_options *options)
         _exit(err ? 1 : 0);
     }
     close(pipes[1]);
-    while (read(pipes[0], &code, 1) < 0 && errno == EINTR) {
+    while ((got = read(pipes[0], &code, 1)) < 0 && errno == EINTR) {
     }
     close(pipes[0]);
     if (code) {
-        waitpid(child, NULL, 0);
+        int status = 0;
+
+        waitpid(child, &status, 0);
+        if (got != 1) { /* it had no time for a word */
+            lethe_log(LETHE_LOG_ERROR, "the mount's own process ended before the tree answered (%s %d): try again",
+                      WIFSIGNALED(status) ? "signal" : "status",
+                      WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        }
     }
     return (enum lethe_err)code;
 }

@@ -26,6 +26,21 @@ expect 3 "$LETHEFS" recover "$VAULT" --recovery-file "$WORK/typo" --passfile "$P
 rm -rf "$XDG_STATE_HOME"
 mv "$WORK/state-away" "$XDG_STATE_HOME"
 
+# a mount whose process is killed while it starts says so
+code=0
+while [ $code = 0 ]; do
+    "$LETHEFS" mount "$VAULT" "$MNT" --passfile "$PASS" 2>"$WORK/err" &
+    starting=$!
+    child=
+    while [ -z "$child" ] && kill -0 $starting 2>/dev/null; do
+        child=$(cat "/proc/$starting/task/$starting/children" 2>/dev/null) || true
+    done
+    [ -z "$child" ] || kill -9 $child 2>/dev/null || true
+    wait $starting || code=$?
+    umount -l "$MNT" 2>/dev/null || true # it may have been quicker
+done
+[ $code = 1 ] && grep -q 'signal 9' "$WORK/err" || fail "a killed start exits $code: $(cat "$WORK/err")"
+
 # a second mount of the same state
 mount_vault
 mkdir "$WORK/mnt2"

@@ -1,7 +1,19 @@
 # SPDX-License-Identifier: MIT
 # What the end-to-end tests share. Sourced with the build folder in $1; each test works in a folder of its own, $WORK,
 # with its own state and cache, and leaves nothing mounted. SEED (printed) makes a run repeatable.
-set -euo pipefail
+set -Eeuo pipefail
+
+# No command stops a test without a word: which one, where, and on whose behalf.
+stopped() {
+    local code=$1 command=$2 at=1
+    printf 'FAILED: %s gave %s' "'${command%%$'\n'*}'" "$code"
+    while [ $at -lt ${#BASH_SOURCE[@]} ]; do
+        printf ' %s %s:%s' "$([ $at = 1 ] && echo in || echo from)" "${BASH_SOURCE[at]##*/}" "${BASH_LINENO[at - 1]}"
+        at=$((at + 1))
+    done
+    echo
+}
+trap 'stopped $? "$BASH_COMMAND" >&2' ERR
 
 BUILD=$1
 LETHEFS=$BUILD/lethefs

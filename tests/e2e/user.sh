@@ -16,7 +16,14 @@ chown "$UID_OF:$GID_OF" "$HOME_OF"
 cp "$LETHEFS" "$WORK/lethefs" # the build folder may be closed to others
 
 cat >"$WORK/session" <<'S'
-set -euo pipefail
+set -Eeuo pipefail
+trap 'echo "FAILED: the user'\''s line $LINENO, $BASH_COMMAND, gave $?" >&2' ERR
+refused() { # COMMAND...: it fails
+    if "$@" 2>/dev/null; then
+        echo "FAILED: '$*' was not refused" >&2
+        exit 1
+    fi
+}
 cd "$HOME"
 umask 000
 ulimit -l 64
@@ -29,10 +36,10 @@ echo mine >mnt/file
 mkdir mnt/folder
 mkfifo mnt/fifo
 chmod 640 mnt/file
-! chown 0 mnt/file 2>/dev/null
-! mknod mnt/device c 1 3 2>/dev/null
+refused chown 0 mnt/file
+refused mknod mnt/device c 1 3
 chmod 000 mnt/folder
-! touch mnt/folder/x 2>/dev/null
+refused touch mnt/folder/x
 chmod 700 mnt/folder
 [ "$(stat -c '%u %a' mnt/file)" = "$(id -u) 640" ]
 lethefs sync mnt
