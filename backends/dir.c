@@ -421,7 +421,7 @@ static enum lethe_err make_root(const char *path)
     return err;
 }
 
-enum lethe_err lethe_store_dir_open(const char *path, bool create, struct lethe_store **out)
+static enum lethe_err open_folder(const char *path, bool create, bool sweep, struct lethe_store **out)
 {
     struct lethe_dir *dir = NULL;
     struct stat stat_buf;
@@ -470,7 +470,9 @@ enum lethe_err lethe_store_dir_open(const char *path, bool create, struct lethe_
     }
     atomic_store(&dir->tmp,
                  fstatat(root, LETHE_DIR_TMP, &stat_buf, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(stat_buf.st_mode));
-    lethe_dir_sweep(root);
+    if (sweep) {
+        lethe_dir_sweep(root);
+    }
     *out = &dir->base;
     dir = NULL;
 out:
@@ -481,4 +483,14 @@ out:
         dir_close(&dir->base);
     }
     return err;
+}
+
+enum lethe_err lethe_store_dir_open(const char *path, bool create, struct lethe_store **out)
+{
+    return open_folder(path, create, true, out);
+}
+
+enum lethe_err lethe_dir_open_untouched(const char *path, struct lethe_store **out)
+{
+    return open_folder(path, false, false, out);
 }

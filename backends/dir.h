@@ -24,6 +24,9 @@ struct lethe_dir {
         known[LETHE_DIR_KNOWN]; /* guarded by lock: hashes of folders whose own entry is durable; 0 is free */
 };
 
+/* dir.c: as lethe_store_dir_open, but leaves the folder as it is: nothing is swept. */
+enum lethe_err lethe_dir_open_untouched(const char *path, struct lethe_store **out) LETHE_MUST_CHECK;
+
 /* dir_files.c */
 
 /* Logs what the system said, once for an absence, and gives the error for it. errno value e is not 0. */

@@ -2,20 +2,26 @@
 /* From what a person types to the backend that it names. */
 #include <string.h>
 
+#include "backends/dir.h"
 #include "backends/s3.h"
 #include "lethe/store.h"
 
-enum lethe_err lethe_store_open_with(const char *location, bool create,
-                                     const struct lethe_store_options *options, struct lethe_store **out)
+static enum lethe_err open_dir(const char *path, bool create, bool read_only, struct lethe_store **out)
+{
+    return read_only ? lethe_dir_open_untouched(path, out) : lethe_store_dir_open(path, create, out);
+}
+
+static enum lethe_err open_any(const char *location, bool create, const struct lethe_store_options *options,
+                               struct lethe_store **out)
 {
     const char *scheme = strstr(location, "://");
+    bool read_only = options && options->read_only;
 
-    *out = NULL;
-    if (location[0] == '\0') {
+    if (location[0] == '\0' || (create && read_only)) {
         return LETHE_ERR_ARG;
     }
     if (strncmp(location, "file:///", 8) == 0) {
-        return lethe_store_dir_open(location + 7, create, out);
+        return open_dir(location + 7, create, read_only, out);
     }
     if (strncmp(location, "s3://", 5) == 0) {
         return lethe_s3_open(location, options, out);
@@ -24,7 +30,22 @@ enum lethe_err lethe_store_open_with(const char *location, bool create,
     if (scheme && !memchr(location, '/', (size_t)(scheme - location))) {
         return LETHE_ERR_UNSUPPORTED;
     }
-    return lethe_store_dir_open(location, create, out);
+    return open_dir(location, create, read_only, out);
+}
+
+enum lethe_err lethe_store_open_with(const char *location, bool create,
+                                     const struct lethe_store_options *options, struct lethe_store **out)
+{
+    struct lethe_store *store = NULL;
+    enum lethe_err err;
+
+    *out = NULL;
+    err = open_any(location, create, options, &store);
+    if (!err && options && options->read_only) {
+        return lethe_store_read_only_new(store, out);
+    }
+    *out = store;
+    return err;
 }
 
 enum lethe_err lethe_store_open(const char *location, bool create, struct lethe_store **out)

@@ -23,6 +23,7 @@ static const struct {
     {"recover", lethe_cmd_recover, "make a vault known to this device"},
     {"key", lethe_cmd_key, "add, list and remove key slots"},
     {"model", lethe_cmd_model, "add, list and export model pairs"},
+    {"drill", lethe_cmd_drill, "attack a vault as a thief would, and report"},
     {"train", lethe_cmd_train, "fit a model pair to photos"},
     {"bench", lethe_cmd_bench, "measure the engine on pictures"},
     {"encrypt", lethe_cmd_encrypt, "the engine alone: a photo to artifact and residual"},

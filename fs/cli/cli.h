@@ -176,5 +176,6 @@ int lethe_cmd_train(int argc, char **argv);
 int lethe_cmd_bench(int argc, char **argv);
 int lethe_cmd_encrypt(int argc, char **argv);
 int lethe_cmd_decrypt(int argc, char **argv);
+int lethe_cmd_drill(int argc, char **argv);
 
 #endif

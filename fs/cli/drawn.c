@@ -2,6 +2,7 @@
 #include "fs/cli/drawn.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 uint64_t lethe_drawn_next(uint64_t *state)
 {
@@ -88,6 +89,32 @@ void lethe_drawn_landscape(struct lethe_raster *raster, uint64_t seed)
 
                 raster->planes[c][(size_t)y * raster->width + x] = clip(rgb[c] + 3.2 * grain);
             }
+        }
+    }
+}
+
+void lethe_drawn_sprite(struct lethe_raster *raster, uint64_t seed)
+{
+    uint64_t state = seed;
+    double base[3], centre = raster->width / 2.0;
+
+    for (int c = 0; c < 3; c++) {
+        base[c] = 60 + 180 * lethe_drawn_uniform(&state);
+    }
+    for (uint32_t y = 0; y < raster->height; y++) {
+        for (uint32_t x = 0; x < raster->width; x++) {
+            size_t at = (size_t)y * raster->width + x;
+            double dx = fabs(x + 0.5 - centre) / centre, dy = (y + 0.5 - centre) / centre;
+            double edge = 0.55 + 0.35 * lethe_drawn_noise(seed, dx * 3, dy * 3 + 10);
+            double r = hypot(dx, dy), grain = 0.3 * lethe_drawn_noise(seed + 1, dx * 5, dy * 5);
+            double shade = floor(4 * (1 - (dy + 1) / 2 + grain)) / 4;
+            double alpha = r < edge ? 255 : r < edge + 0.03 ? 255 * (edge + 0.03 - r) / 0.03 : 0;
+            bool outline = r > edge - 0.06;
+
+            for (int c = 0; c < 3; c++) {
+                raster->planes[c][at] = alpha <= 0 ? 0 : outline ? 24 : clip(base[c] * (0.5 + 0.6 * shade));
+            }
+            raster->planes[3][at] = clip(alpha);
         }
     }
 }

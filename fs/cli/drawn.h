@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Drawn pictures, where there are no photographs: for lethefs bench and for the tests. */
+/* Drawn pictures, where there are no photographs: for lethefs bench, lethefs drill and the tests. */
 #ifndef LETHE_FS_CLI_DRAWN_H
 #define LETHE_FS_CLI_DRAWN_H
 
@@ -15,5 +15,7 @@ double lethe_drawn_uniform(uint64_t *state);
 double lethe_drawn_noise(uint64_t seed, double x, double y);
 /* A landscape over an RGB raster of 8 bits: sky, sun, ridges, textured ground, and the sensor's noise. */
 void lethe_drawn_landscape(struct lethe_raster *raster, uint64_t seed);
+/* A sprite over a square raster of 4 channels, 8 bits: few colours, a dark outline, nothing outside. */
+void lethe_drawn_sprite(struct lethe_raster *raster, uint64_t seed);
 
 #endif

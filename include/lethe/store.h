@@ -94,6 +94,10 @@ enum lethe_err lethe_store_dir_open(const char *path, bool create, struct lethe_
 enum lethe_err lethe_store_retry_new(struct lethe_store *inner, unsigned deadline_ms, struct lethe_store **out)
     LETHE_MUST_CHECK;
 
+/* Every call that would write gives LETHE_ERR_DENIED and does not reach inner. Takes inner. */
+enum lethe_err lethe_store_read_only_new(struct lethe_store *inner, struct lethe_store **out) LETHE_MUST_CHECK;
+bool lethe_store_is_read_only(const struct lethe_store *store);
+
 /* Fault injection, for tests. Takes inner. */
 struct lethe_fault_plan {
     uint64_t seed;
@@ -123,6 +127,7 @@ struct lethe_store_options {
     const char *profile;     /* its section; NULL: AWS_PROFILE, or default */
     uint64_t in_flight;      /* requests at once; 0: 32 */
     unsigned timeout_ms;     /* of a request that moves few bytes; 0: 60 s */
+    bool read_only;          /* nothing is written, not even what opening tidies up: lethe_store_read_only_new */
 };
 
 /*

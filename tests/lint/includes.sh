@@ -66,7 +66,7 @@ adapter() {
         zstd.h) [[ $1 == fs/vault/frame.c || $1 == fs/vault/sealer.c || $1 == fs/vault/restore.c ]] ;;
         fuse*.h) [[ $1 == fs/mount/fuse_internal.h ]] ;;
         xxhash.h) [[ $1 == engine/base/check.c ]] ;;
-        jansson.h) [[ $1 == engine/seal/vault_json.c || $1 == fs/mount/* || $1 == fs/cli/* ]] ;;
+        jansson.h) [[ $1 == engine/seal/vault_json.c || $1 == fs/mount/* || $1 == fs/cli/* || $1 == fs/drill/* ]] ;;
         curl/*) [[ $1 == backends/http*.c ]] ;;
         zlib.h | openssl/* | lzma.h | brotli/*) return 1 ;;
         *) return 0 ;;

@@ -4,7 +4,6 @@
  *   lethe-samples FOLDER [SEED]
  * photo-like ones as JPEG (with an EXIF block and a comment) and PNG at several zlib levels, and RGBA sprites.
  */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,37 +12,6 @@
 
 #include "fs/cli/drawn.h"
 #include "lethe/image.h"
-
-static uint16_t clip(double value)
-{
-    return value <= 0 ? 0 : value >= 255 ? 255 : (uint16_t)(value + 0.5);
-}
-
-/* A sprite: a blob of few colours with a dark outline and soft shade, nothing outside. */
-static void draw_sprite(struct lethe_raster *raster, uint64_t seed)
-{
-    uint64_t state = seed;
-    double base[3], centre = raster->width / 2.0;
-
-    for (int c = 0; c < 3; c++) {
-        base[c] = 60 + 180 * lethe_drawn_uniform(&state);
-    }
-    for (uint32_t y = 0; y < raster->height; y++) {
-        for (uint32_t x = 0; x < raster->width; x++) {
-            size_t at = (size_t)y * raster->width + x;
-            double dx = fabs(x + 0.5 - centre) / centre, dy = (y + 0.5 - centre) / centre;
-            double edge = 0.55 + 0.35 * lethe_drawn_noise(seed, dx * 3, dy * 3 + 10);
-            double r = hypot(dx, dy), shade = floor(4 * (1 - (dy + 1) / 2 + 0.3 * lethe_drawn_noise(seed + 1, dx * 5, dy * 5))) / 4;
-            double alpha = r < edge ? 255 : r < edge + 0.03 ? 255 * (edge + 0.03 - r) / 0.03 : 0;
-            bool outline = r > edge - 0.06;
-
-            for (int c = 0; c < 3; c++) {
-                raster->planes[c][at] = alpha <= 0 ? 0 : outline ? 24 : clip(base[c] * (0.5 + 0.6 * shade));
-            }
-            raster->planes[3][at] = clip(alpha);
-        }
-    }
-}
 
 static int write_file(const char *folder, const char *name, const void *bytes, size_t len)
 {
@@ -152,7 +120,7 @@ int main(int argc, char **argv)
 
         failed = lethe_raster_init(&sprite, 96 + 32 * i, 96 + 32 * i, 4, 8) != LETHE_OK;
         if (!failed) {
-            draw_sprite(&sprite, seed * 2000 + i);
+            lethe_drawn_sprite(&sprite, seed * 2000 + i);
             snprintf(name, sizeof name, "sprite-%u.png", i + 1);
             failed = write_png(argv[1], name, &sprite, 6);
         }
