@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One photo file to artifact, residual and recipe, and back. The residual's payload is u8 version, u8
- * container, the XXH3 of the artifact's payload (so that parts which do not belong together are refused, not
- * a matter of security), and the coded samples or coefficients.
+ * container, the XXH3 of the artifact's payload without its view (so that parts which do not belong together are
+ * refused, not a matter of security), and the coded samples or coefficients.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -290,6 +290,28 @@ static enum lethe_err measure(const struct lethe_photo *photo, const struct phot
     return LETHE_OK;
 }
 
+enum lethe_err lethe_photo_measure(const struct lethe_photo *photo, const struct lethe_pair *pair,
+                                   const uint8_t *artifact, size_t artifact_len, struct lethe_pool *pool,
+                                   struct lethe_photo_quality *quality)
+{
+    struct photo_artifact parts;
+    struct photo_planes planes;
+    enum lethe_err err = lethe_photo_artifact_parse(artifact, artifact_len, NULL, &parts);
+
+    if (!err && !lethe_photo_shape_equal(&parts.shape, &photo->shape)) {
+        err = LETHE_ERR_FORMAT;
+    }
+    if (!err) {
+        err = lethe_photo_planes(pair, &parts,
+                                 photo->shape.container == LETHE_CONTAINER_JPEG ? &photo->jpeg : NULL, pool, &planes);
+    }
+    if (!err) {
+        err = measure(photo, &planes, pool, quality);
+        lethe_photo_planes_release(&planes);
+    }
+    return err;
+}
+
 enum lethe_err lethe_photo_residual(const struct lethe_photo *photo, const struct lethe_pair *pair,
                                     const uint8_t *artifact, size_t artifact_len, enum lethe_effort effort,
                                     struct lethe_pool *pool, struct lethe_buf *out,
@@ -316,7 +338,7 @@ enum lethe_err lethe_photo_residual(const struct lethe_photo *photo, const struc
     }
     lethe_buf_put_u8(out, PHOTO_RESIDUAL_VERSION);
     lethe_buf_put_u8(out, (uint8_t)photo->shape.container);
-    lethe_buf_put_u64(out, lethe_check64(artifact, artifact_len));
+    lethe_buf_put_u64(out, lethe_check64(artifact, parts.own_len));
     err = is_jpeg ? lethe_residual_coefs_encode(&photo->jpeg, xhat, effort, pool, out)
                   : lethe_residual_samples_encode(&photo->raster, xhat, effort, pool, out);
     if (!err && quality) {
@@ -332,6 +354,7 @@ enum lethe_err lethe_photo_residual(const struct lethe_photo *photo, const struc
     return err;
 }
 
+/* residual: NULL for a file that is the Decrypter's own picture. */
 static enum lethe_err restore_png(const struct lethe_pair *pair, const struct photo_artifact *parts,
                                   const struct lethe_reader *residual, const uint8_t *recipe,
                                   size_t recipe_len, struct lethe_pool *pool, size_t max_len,
@@ -341,8 +364,15 @@ static enum lethe_err restore_png(const struct lethe_pair *pair, const struct ph
     struct lethe_raster raster = {0};
     struct photo_planes planes;
     const uint8_t *xhat[4] = {0};
-    enum lethe_err err = lethe_photo_planes(pair, parts, NULL, pool, &planes);
+    enum lethe_err err;
 
+    if (!residual) {
+        err = lethe_photo_own_samples(pair, parts, pool, &raster);
+        err = err ? err : lethe_png_rebuild(&raster, recipe, recipe_len, max_len, out);
+        lethe_raster_release(&raster);
+        return err;
+    }
+    err = lethe_photo_planes(pair, parts, NULL, pool, &planes);
     if (err) {
         return err;
     }
@@ -379,10 +409,12 @@ static enum lethe_err restore_jpeg(const struct lethe_pair *pair, const struct p
     if (!lethe_photo_shape_equal(&shape, &parts->shape)) {
         err = LETHE_ERR_FORMAT;
     }
-    if (!err) {
+    if (!err && !residual) {
+        err = lethe_photo_own_coefs(pair, parts, pool, &jpeg);
+    } else if (!err) {
         err = lethe_photo_planes(pair, parts, &jpeg, pool, &planes);
     }
-    if (!err) {
+    if (!err && residual) {
         for (unsigned c = 0; c < shape.channels; c++) {
             xhat[c] = planes.plane[c];
         }
@@ -404,6 +436,7 @@ enum lethe_err lethe_photo_restore(const struct lethe_pair *pair, const uint8_t 
 {
     struct photo_artifact parts;
     struct lethe_reader reader;
+    const struct lethe_reader *left = residual_len > 0 ? &reader : NULL;
     size_t start = out->len;
     uint8_t version, container;
     uint64_t check;
@@ -416,17 +449,17 @@ enum lethe_err lethe_photo_restore(const struct lethe_pair *pair, const uint8_t 
     version = lethe_read_u8(&reader);
     container = lethe_read_u8(&reader);
     check = lethe_read_u64(&reader);
-    if (version > PHOTO_RESIDUAL_VERSION) {
+    if (left && version > PHOTO_RESIDUAL_VERSION) {
         return LETHE_ERR_VERSION;
     }
-    if (reader.bad || version != PHOTO_RESIDUAL_VERSION || container != parts.shape.container ||
-        check != lethe_check64(artifact, artifact_len)) {
+    if (left && (reader.bad || version != PHOTO_RESIDUAL_VERSION || container != parts.shape.container ||
+        check != lethe_check64(artifact, parts.own_len))) {
         return LETHE_ERR_FORMAT;
     }
     if (parts.shape.container == LETHE_CONTAINER_PNG) {
-        err = restore_png(pair, &parts, &reader, recipe, recipe_len, pool, max_len, out);
+        err = restore_png(pair, &parts, left, recipe, recipe_len, pool, max_len, out);
     } else {
-        err = restore_jpeg(pair, &parts, &reader, recipe, recipe_len, limits, pool, max_len, out);
+        err = restore_jpeg(pair, &parts, left, recipe, recipe_len, limits, pool, max_len, out);
     }
     if (err && out->len > start) {
         out->len = start;

@@ -2,7 +2,9 @@
 /*
  * The artifact's payload: u8 version, u8 container, varint width, varint height, u8 channels, u8 depth; for a
  * JPEG u8 colour and one u8 of sampling factors (h << 4 | v) a component; the pair's id; u8 strength; the
- * latents of each group, a block (varint length, bytes) each. It decodes alone to the Decrypter's picture.
+ * latents of each group, a block (varint length, bytes) each; and, where the artifact must do without the rest of the
+ * photo, a block of marker segments or chunks (orientation, colour profile). It decodes alone to the Decrypter's
+ * picture.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -167,6 +169,10 @@ enum lethe_err lethe_photo_artifact_parse(const uint8_t *bytes, size_t len,
     }
     if (artifact->strength > 3) {
         return LETHE_ERR_FORMAT;
+    }
+    artifact->own_len = len - lethe_reader_left(&reader);
+    if (lethe_reader_left(&reader) > 0) {
+        artifact->view = lethe_read_block(&reader, &artifact->view_len);
     }
     return lethe_reader_status(&reader, true);
 }

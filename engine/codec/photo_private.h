@@ -50,6 +50,9 @@ struct photo_artifact {
     unsigned strength;
     const uint8_t *stream[PHOTO_GROUPS];
     size_t stream_len[PHOTO_GROUPS];
+    size_t own_len;      /* of the payload, without the view */
+    const uint8_t *view; /* segments or chunks for lethe_artifact_file, NULL none */
+    size_t view_len;
 };
 
 void lethe_photo_artifact_put(const struct photo_shape *shape, const struct lethe_id *pair, unsigned strength,
@@ -76,6 +79,12 @@ void lethe_photo_planes_release(struct photo_planes *planes);
 enum lethe_err lethe_photo_planes(const struct lethe_pair *pair, const struct photo_artifact *artifact,
                                   const struct lethe_jpeg *jpeg, struct lethe_pool *pool,
                                   struct photo_planes *planes) LETHE_MUST_CHECK;
+
+/* The Decrypter's picture as the coefficients of jpeg (its shape and tables are set, coefs allocated), or as samples. */
+enum lethe_err lethe_photo_own_coefs(const struct lethe_pair *pair, const struct photo_artifact *parts,
+                                     struct lethe_pool *pool, struct lethe_jpeg *jpeg) LETHE_MUST_CHECK;
+enum lethe_err lethe_photo_own_samples(const struct lethe_pair *pair, const struct photo_artifact *parts,
+                                       struct lethe_pool *pool, struct lethe_raster *raster) LETHE_MUST_CHECK;
 
 /* One block: samples of 8 bits from quantised coefficients (photo_idct.c). */
 void lethe_photo_idct(const int16_t *coefs, const uint16_t *quant, uint8_t out[64]);

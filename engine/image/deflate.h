@@ -197,6 +197,12 @@ unsigned lethe_matcher_block(const struct lethe_deflate_params *params);
 /* Whether this matcher holds a literal back (lazy evaluation): it decides how a stream ends. */
 bool lethe_matcher_lazy(const struct lethe_deflate_params *params);
 
+/* --- deflate_encode.c --- */
+
+/* Appends a raw deflate stream of data (with slack behind len). */
+enum lethe_err lethe_deflate_encode(const struct lethe_deflate_params *params, const uint8_t *data, size_t len,
+                                    struct lethe_buf *out) LETHE_MUST_CHECK;
+
 /* --- deflate_model.c: a raw deflate stream, given its bytes --- */
 
 /*

@@ -165,6 +165,16 @@ enum lethe_err lethe_jpeg_scan_encode(const struct jpeg_state *state, const stru
                                       const struct jpeg_scan *scan, size_t max_len,
                                       struct lethe_buf *out) LETHE_MUST_CHECK;
 
+/* A picture among other bytes (redraw.c). */
+struct jpeg_found {
+    size_t len;             /* of it, or of what there is of it */
+    uint32_t width, height; /* 0: not known */
+    bool whole;             /* its end was there */
+    bool blank;             /* it is none of the picture itself (gain map, depth) */
+};
+/* bytes begin with SOI; up to the EOI that ends it. False when no marker segment follows. */
+bool lethe_jpeg_find_end(const uint8_t *bytes, size_t len, struct jpeg_found *found);
+
 /* Header bytes, compressed by context mixing (jpeg_pack.c). Unpack refuses more than max_len bytes. */
 enum lethe_err lethe_jpeg_pack(const uint8_t *bytes, size_t len, struct lethe_buf *out) LETHE_MUST_CHECK;
 enum lethe_err lethe_jpeg_unpack(struct lethe_reader *reader, size_t max_len,

@@ -55,6 +55,9 @@ struct lethe_photo_quality {
     uint64_t squared_error; /* summed over all 8-bit samples of all channels as the Decrypter sees them */
     uint64_t samples;
 };
+enum lethe_err lethe_photo_measure(const struct lethe_photo *photo, const struct lethe_pair *pair,
+                                   const uint8_t *artifact, size_t artifact_len, struct lethe_pool *pool,
+                                   struct lethe_photo_quality *quality) LETHE_MUST_CHECK;
 /* 10 * log10(255^2 * samples / squared_error); 99 when equal. */
 double lethe_quality_psnr(const struct lethe_photo_quality *quality);
 
@@ -67,7 +70,23 @@ enum lethe_err lethe_photo_residual(const struct lethe_photo *photo, const struc
                                     struct lethe_pool *pool, struct lethe_buf *out,
                                     struct lethe_photo_quality *quality) LETHE_MUST_CHECK;
 
-/* The file from its three parts; appended to out, at most max_len bytes (the known size of the content). */
+/*
+ * The Decrypter's picture in the photo's own container: file (which photo was parsed from) with its metadata, size in
+ * pixels, tables and sample kind, embedded pictures made anew. Appended to out. Such a file has a recipe like any
+ * other, and comes back from artifact and recipe without a residual. LETHE_ERR_UNSUPPORTED: not in this container.
+ */
+enum lethe_err lethe_photo_degrade(const struct lethe_photo *photo, const uint8_t *file, size_t len,
+                                   const struct lethe_pair *pair, const uint8_t *artifact, size_t artifact_len,
+                                   struct lethe_pool *pool, struct lethe_buf *out) LETHE_MUST_CHECK;
+/* Puts behind an artifact's payload (in place of what may be there) what lethe_artifact_file needs to show it the right way up, in its colours. */
+enum lethe_err lethe_photo_view(const struct lethe_photo *photo, const uint8_t *file, size_t len,
+                                struct lethe_buf *artifact) LETHE_MUST_CHECK;
+/* The Decrypter's picture from the artifact alone, as a file of the photo's format and size. Appended to out. */
+enum lethe_err lethe_artifact_file(const struct lethe_pair *pair, const uint8_t *artifact, size_t artifact_len,
+                                   const struct lethe_image_limits *limits, struct lethe_pool *pool,
+                                   struct lethe_buf *out) LETHE_MUST_CHECK;
+
+/* The file from its three parts, or from two of what lethe_photo_degrade made (residual_len 0); appended to out, at most max_len bytes (the known size of the content). */
 enum lethe_err lethe_photo_restore(const struct lethe_pair *pair, const uint8_t *artifact, size_t artifact_len,
                                    const uint8_t *residual, size_t residual_len, const uint8_t *recipe,
                                    size_t recipe_len, const struct lethe_image_limits *limits,

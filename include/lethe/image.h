@@ -109,6 +109,57 @@ enum lethe_err lethe_jpeg_rebuild(const struct lethe_jpeg *jpeg, const uint8_t *
 enum lethe_err lethe_jpeg_shape(const uint8_t *recipe, size_t recipe_len, const struct lethe_image_limits *limits,
                                 struct lethe_jpeg *jpeg) LETHE_MUST_CHECK;
 
+/*
+ * --- pictures written anew, the same bytes everywhere and for ever ---
+ */
+
+/* 8x8 samples, rows stride bytes apart, to quantised coefficients in natural order. */
+void lethe_jpeg_fdct(const uint8_t *samples, size_t stride, const uint16_t quant[64], int16_t coefs[64]);
+/*
+ * Appends a plain sequential JPEG: SOI, segments (whole marker segments, as they are; may be NULL), tables, frame,
+ * scan, EOI. ids: the components' ids, NULL for 1, 2, ...
+ */
+enum lethe_err lethe_jpeg_compose(const struct lethe_jpeg *jpeg, const uint8_t *ids, const uint8_t *segments,
+                                size_t segments_len, struct lethe_buf *out) LETHE_MUST_CHECK;
+/* The quantisation table of T.81 annex K.1, scaled to quality 1 to 100 as libjpeg does; natural order. */
+void lethe_jpeg_quality(unsigned quality, bool chroma, uint16_t quant[64]);
+/*
+ * The picture (1 or 3 colours and maybe alpha, 8 bits) scaled to width * height as a small JPEG of at most max_len
+ * bytes, appended to out. LETHE_ERR_NOSPACE when none is that small.
+ */
+enum lethe_err lethe_preview_write(const struct lethe_raster *picture, uint32_t width, uint32_t height,
+                                   size_t max_len, struct lethe_buf *out) LETHE_MUST_CHECK;
+/* One channel of the picture scaled to width * height samples by averaging. */
+void lethe_preview_scale(const struct lethe_raster *picture, unsigned channel, uint32_t width, uint32_t height,
+                         uint8_t *out);
+
+/*
+ * Redraws every picture that is embedded in metadata (EXIF, maker notes, XMP, trailers), in place: a small JPEG of
+ * picture where it fits, nothing but zeros where not. No length changes. *open: a picture goes on behind the end.
+ */
+enum lethe_err lethe_redraw(uint8_t *bytes, size_t len, const struct lethe_raster *picture, bool *open)
+    LETHE_MUST_CHECK;
+
+/*
+ * Another picture in a file's container: coefficients of the same shape (jpeg) or samples of the same kind (raster) as
+ * those of file, which was parsed before, written anew with file's metadata; embedded pictures are redrawn from
+ * picture. Appended to out. LETHE_ERR_UNSUPPORTED when that cannot be said in this container.
+ */
+enum lethe_err lethe_jpeg_rewrite(const uint8_t *file, size_t len, const struct lethe_jpeg *jpeg,
+                                  const struct lethe_raster *picture, struct lethe_buf *out) LETHE_MUST_CHECK;
+enum lethe_err lethe_png_rewrite(const uint8_t *file, size_t len, const struct lethe_raster *raster,
+                                 const struct lethe_raster *picture, struct lethe_buf *out) LETHE_MUST_CHECK;
+/*
+ * What it takes to look at the picture, as marker segments or chunks of its own container: orientation and colour
+ * profile, nothing else. Appended to out; nothing when there is nothing to say.
+ */
+enum lethe_err lethe_jpeg_view(const uint8_t *file, size_t len, struct lethe_buf *out) LETHE_MUST_CHECK;
+enum lethe_err lethe_png_view(const uint8_t *file, size_t len, struct lethe_buf *out) LETHE_MUST_CHECK;
+
+/* A raster as an ordinary PNG; chunks (whole ones, as they are; may be NULL) stand before the pixels. */
+enum lethe_err lethe_png_make(const struct lethe_raster *raster, unsigned interlace, const uint8_t *chunks,
+                              size_t chunks_len, struct lethe_buf *out) LETHE_MUST_CHECK;
+
 /* Decodes a JPEG file to an 8-bit RGB or grey raster with libjpeg-turbo (training, reports). */
 enum lethe_err lethe_jpeg_read(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
                                struct lethe_raster *raster) LETHE_MUST_CHECK;
