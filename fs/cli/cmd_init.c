@@ -109,14 +109,15 @@ static bool parse_fidelity(const char *text, enum lethe_fidelity *out)
 
 int lethe_cmd_init(int argc, char **argv)
 {
+    static const unsigned strengths[] = {2, 3, 0}; /* by fidelity */
     const char *fidelity = "exact", *residuals = NULL, *pairs = "vault", *passfile = NULL, *extpass = NULL;
     const char *recovery = NULL, *state_dir = NULL, *model = NULL, *args[1];
     struct lethe_store_options store = {0};
     uint64_t strength = UINT64_MAX, memory = 256;
     const struct lethe_option options[] = {
-        {"fidelity", LETHE_OPTION_TEXT, &fidelity, 0, 0, "MODE exact (default)"},
+        {"fidelity", LETHE_OPTION_TEXT, &fidelity, 0, 0, "MODE exact (default), split or lossy"},
         {"residuals", LETHE_OPTION_TEXT, &residuals, 0, 0, "STORE the second store of --fidelity split"},
-        {"strength", LETHE_OPTION_NUMBER, &strength, 0, 3, "0..3 noise of the artifacts (2)"},
+        {"strength", LETHE_OPTION_NUMBER, &strength, 0, 3, "0..3 noise of the artifacts (exact 2, split 3, lossy 0)"},
         {"kdf-mem", LETHE_OPTION_NUMBER, &memory, 16, 4096, "MIB memory of Argon2id (256)"},
         {"pairs", LETHE_OPTION_TEXT, &pairs, 0, 0, "WHERE model pairs: vault (default, sealed) or device"},
         {"model", LETHE_OPTION_TEXT, &model, 0, 0, "FILE a model pair of your own"},
@@ -146,8 +147,8 @@ int lethe_cmd_init(int argc, char **argv)
     if (!parse_fidelity(fidelity, &init.fidelity)) {
         return lethe_cli_usage("init: --fidelity is exact, split or lossy, not '%s'", fidelity);
     }
-    if (init.fidelity != LETHE_FIDELITY_EXACT || residuals) {
-        return lethe_cli_usage("init: this version of lethefs makes vaults of fidelity exact only");
+    if (init.fidelity == LETHE_FIDELITY_SPLIT || residuals) {
+        return lethe_cli_usage("init: this version of lethefs makes no vaults of fidelity split");
     }
     if (strcmp(pairs, "vault") != 0 && strcmp(pairs, "device") != 0) {
         return lethe_cli_usage("init: --pairs is vault or device, not '%s'", pairs);
@@ -168,7 +169,7 @@ int lethe_cmd_init(int argc, char **argv)
         init.location = args[0];
         init.store = store;
         init.state_root = state_dir;
-        init.strength = strength == UINT64_MAX ? 2 : (unsigned)strength;
+        init.strength = strength == UINT64_MAX ? strengths[init.fidelity] : (unsigned)strength;
         init.cost.memory_mib = (uint32_t)memory;
         init.pairs_in_vault = strcmp(pairs, "vault") == 0;
         init.passphrase = secret.text;

@@ -113,6 +113,11 @@ enum lethe_err lethe_content_copy(struct lethe_content *from, uint64_t from_offs
 enum lethe_err lethe_content_freeze(struct lethe_content *content, uint64_t epoch) LETHE_MUST_CHECK;
 /* Frozen to vaulted, in the caller's open database operation or its own; blocks move to arena 1; base is dropped. */
 enum lethe_err lethe_content_vaulted(struct lethe_content *content) LETHE_MUST_CHECK;
+/*
+ * Frozen to vaulted, as a content of other bytes: those that the vault holds for it (fidelity lossy), size of them, all
+ * absent here. As lethe_content_vaulted otherwise; the caller tells the tree (lethe_tree_replace).
+ */
+enum lethe_err lethe_content_replaced(struct lethe_content *content, uint64_t size) LETHE_MUST_CHECK;
 /* Bytes from the vault for absent blocks of a vaulted content. offset is block-aligned; to the end or whole blocks.
  * When the cache has no room even after eviction: LETHE_ERR_NOSPACE, and the caller serves the bytes itself. */
 enum lethe_err lethe_content_fill(struct lethe_content *content, uint64_t offset, const uint8_t *bytes, size_t len)

@@ -113,6 +113,37 @@ enum lethe_err lethe_content_vaulted(struct lethe_content *content)
     return err;
 }
 
+enum lethe_err lethe_content_replaced(struct lethe_content *content, uint64_t size)
+{
+    struct lethe_contents *store = content->store;
+    enum lethe_err err;
+
+    pthread_rwlock_rdlock(&store->maps);
+    pthread_rwlock_wrlock(&content->lock);
+    err = content->state == LETHE_CONTENT_FROZEN && !content->gone ? LETHE_OK : LETHE_ERR_ARG;
+    if (!err) {
+        err = lethe_content_cut(content, 0, UINT64_MAX);
+    }
+    if (!err) {
+        uint64_t blocks = blocks_of(size);
+
+        content->state = LETHE_CONTENT_VAULTED;
+        lethe_content_set_base(content, NULL);
+        atomic_store(&content->size, size);
+        content->limit = content->data = blocks; /* what has no entry comes from the vault */
+        content->epoch = 0;
+        lethe_content_mark(content);
+        err = lethe_content_row_store(content);
+    }
+    pthread_rwlock_unlock(&content->lock);
+    pthread_rwlock_unlock(&store->maps);
+    if (!err) {
+        lethe_content_touch(content);
+        lethe_contents_progress(store);
+    }
+    return err;
+}
+
 void lethe_content_list_moving(struct lethe_content *content)
 {
     struct lethe_contents *store = content->store;

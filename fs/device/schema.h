@@ -10,7 +10,8 @@
  *   dentry   cookie grows with every entry ever made and is the readdir offset.
  * Journaled, session "vault":
  *   content  how a content is stored: kind 0 segments, 1 photo, 2 packed; reason: enum lethe_reason;
- *            digest: of the photo's pixels (lethe_photo_info); error, samples: lethe_photo_quality.
+ *            digest: of the photo's pixels (lethe_photo_info); error, samples: lethe_photo_quality; alone: bytes of
+ *            the file that its artifact makes alone (fidelity split).
  *   piece    the objects of a content, by seq. kind: 1 artifact, 2 residual, 3 recipe, 4 segment (raw), 5 segment
  *            (zstd). start, length: the range of the content's bytes (segments); offset, stored: where the sealed
  *            bytes lie in the object (whole objects: 0 and the object's size); origin, position: content id and
@@ -36,7 +37,8 @@
 
 #define LETHE_SCHEMA_VAULT \
     "CREATE TABLE content(id BLOB PRIMARY KEY, size INTEGER NOT NULL, kind INTEGER NOT NULL, reason INTEGER NOT NULL," \
-    " digest BLOB, width INTEGER, height INTEGER, error INTEGER, samples INTEGER, pair BLOB) WITHOUT ROWID;" \
+    " digest BLOB, width INTEGER, height INTEGER, error INTEGER, samples INTEGER, pair BLOB," \
+    " alone INTEGER) WITHOUT ROWID;" \
     "CREATE INDEX content_digest ON content(digest) WHERE digest IS NOT NULL;" \
     "CREATE TABLE piece(content BLOB NOT NULL, seq INTEGER NOT NULL, kind INTEGER NOT NULL, start INTEGER NOT NULL," \
     " length INTEGER NOT NULL, object BLOB NOT NULL, offset INTEGER NOT NULL, stored INTEGER NOT NULL," \

@@ -192,6 +192,13 @@ static void fill_statfs(void *context, struct statvfs *out)
     out->f_namemax = 255;
 }
 
+static void forget_cached(void *context, uint64_t ino)
+{
+    struct daemon *daemon = context;
+
+    lethe_fuse_invalidate(daemon->fuse, ino);
+}
+
 static enum lethe_err serve(struct daemon *daemon)
 {
     const struct lethe_daemon_options *options = daemon->options;
@@ -215,6 +222,7 @@ static enum lethe_err serve(struct daemon *daemon)
         return err;
     }
     fuse.tree = daemon->session->tree;
+    fuse.write_through = lethe_vault_settings(daemon->session->vault)->fidelity == LETHE_FIDELITY_LOSSY;
     fuse.contents = daemon->session->contents;
     fuse.committer = daemon->session->committer;
     if (options->session.at == INT64_MAX) {
@@ -225,6 +233,8 @@ static enum lethe_err serve(struct daemon *daemon)
     }
     if (!err) {
         catch_signals(daemon->fuse);
+        daemon->session->changed_context = daemon;
+        atomic_store(&daemon->session->changed, forget_cached);
         err = lethe_fuse_serve(daemon->fuse, on_ready, daemon);
         signalled = NULL;
         lethe_fuse_unmount(daemon->fuse);

@@ -16,6 +16,7 @@ struct lethe_fuse_options {
     bool read_only;
     bool allow_other;
     const char *more;         /* further -o options for the kernel or libfuse, comma-separated; may be NULL */
+    bool write_through;       /* sizes of files may change from below: no writeback cache */
     bool sync_vault;          /* fsync waits for the vault too (through sync below) */
     struct lethe_tree *tree;
     struct lethe_contents *contents;

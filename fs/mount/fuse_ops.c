@@ -3,7 +3,8 @@
  * The requests of the kernel, each one call of the tree. The kernel checks permissions (default_permissions)
  * and keeps locks; it owns size, mtime and ctime of the regular files in its cache (writeback), so what
  * getattr says of these is used for others alone. Entries and attributes are good for an hour, as nobody else
- * changes the tree; what does (the sealer, in lossy vaults) calls lethe_fuse_invalidate. There is no flush
+ * changes the tree; what does (the sealer, in lossy vaults) calls lethe_fuse_invalidate, on a mount that writes
+ * through: a kernel that writes back takes nobody's word for a size. There is no flush
  * and no opendir: the kernel then stops asking, and a close costs one message less.
  */
 #include "fs/mount/fuse_internal.h"
@@ -94,6 +95,9 @@ static void op_init(void *context, struct fuse_conn_info *conn)
     }
     for (size_t i = 0; i < sizeof(unwanted) / sizeof(unwanted[0]); i++) {
         conn->want &= ~unwanted[i];
+    }
+    if (fuse->options.write_through) {
+        conn->want &= ~(unsigned)FUSE_CAP_WRITEBACK_CACHE;
     }
     conn->max_write = LETHE_FUSE_MAX_IO;
     conn->max_read = LETHE_FUSE_MAX_IO;

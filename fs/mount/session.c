@@ -299,6 +299,9 @@ static enum lethe_err open_past(struct lethe_session *session, int64_t at)
         lethe_log(LETHE_LOG_ERROR, "the vault keeps no epoch as old as that: give a later --at");
         err = LETHE_ERR_ARG;
     }
+    if (!err && lethe_vault_settings(session->vault)->fidelity == LETHE_FIDELITY_LOSSY) {
+        err = lethe_journal_settle_sizes(session->db);
+    }
     if (!err) {
         lethe_db_lock(session->db);
         err = lethe_db_commit(session->db);
@@ -358,6 +361,17 @@ static void store_is_back(void *context)
     lethe_publisher_retry(session->publisher);
 }
 
+/* The sealer has replaced a file's bytes. */
+static void changed(void *context, uint64_t ino)
+{
+    struct lethe_session *session = context;
+    void (*tell)(void *, uint64_t) = atomic_load(&session->changed);
+
+    if (tell) {
+        tell(session->changed_context, ino);
+    }
+}
+
 static enum lethe_err open_sealer(struct lethe_session *session, const struct lethe_session_options *options)
 {
     struct lethe_sealer_options sealer = {
@@ -368,6 +382,10 @@ static enum lethe_err open_sealer(struct lethe_session *session, const struct le
         .restorer = session->restorer,
         .pool = session->pool,
         .strength = lethe_vault_settings(session->vault)->strength,
+        .fidelity = lethe_vault_settings(session->vault)->fidelity,
+        .tree = session->tree,
+        .changed = changed,
+        .context = session,
         .effort = options->effort,
     };
     struct lethe_buf id = {0};
@@ -386,6 +404,9 @@ static enum lethe_err open_sealer(struct lethe_session *session, const struct le
         err = LETHE_OK;
     }
     lethe_buf_release(&id);
+    if (!err && sealer.fidelity == LETHE_FIDELITY_LOSSY) {
+        err = lethe_tree_index_contents(session->tree);
+    }
     return err ? err : lethe_sealer_new(&sealer, &session->sealer);
 }
 

@@ -7,6 +7,7 @@
 #ifndef LETHE_FS_MOUNT_SESSION_H
 #define LETHE_FS_MOUNT_SESSION_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -54,6 +55,9 @@ struct lethe_session {
     struct lethe_sealer *sealer;
     struct lethe_tree *tree;
     struct lethe_publisher *publisher; /* NULL when not publishing */
+    /* Set by the mount while it serves: the bytes of this inode are others now (fidelity lossy). */
+    void (*_Atomic changed)(void *context, uint64_t ino);
+    void *changed_context; /* set before changed */
 };
 
 /*

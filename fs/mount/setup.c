@@ -115,6 +115,9 @@ static enum lethe_err make_database(struct lethe_vault *vault, const char *state
     if (!err && replay) {
         err = forget_unnamed(db, head->epoch);
     }
+    if (!err && replay && lethe_vault_settings(vault)->fidelity == LETHE_FIDELITY_LOSSY) {
+        err = lethe_journal_settle_sizes(db);
+    }
     if (!err) {
         err = lethe_vault_pair_record(vault, db, &head->pair);
     }

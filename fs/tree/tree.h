@@ -137,6 +137,16 @@ enum lethe_err lethe_tree_prepare(struct lethe_tree *tree) LETHE_MUST_CHECK;
  * its content for this epoch (lethe_content_freeze). force: also pictures that are open. *deferred counts the rest.
  */
 enum lethe_err lethe_tree_cut(struct lethe_tree *tree, uint64_t epoch, bool force, size_t *deferred) LETHE_MUST_CHECK;
+/*
+ * The content of this id, frozen so far, is in the vault as other bytes, size of them (fidelity lossy): it becomes so
+ * here, and the files that show it get its size; times stay. A file that is open for writing goes on with the bytes
+ * that it has, as a content of its own. In the gate. changed, once for each file whose bytes are others now, is called
+ * with locks held: it only takes note.
+ */
+enum lethe_err lethe_tree_replace(struct lethe_tree *tree, struct lethe_content *content, uint64_t size,
+                                  void (*changed)(void *context, uint64_t ino), void *context) LETHE_MUST_CHECK;
+/* Finds files by their content quickly; for trees where lethe_tree_replace will be called. */
+enum lethe_err lethe_tree_index_contents(struct lethe_tree *tree) LETHE_MUST_CHECK;
 /* The inode's current content id (zero for an empty file) and live size. For status, inspect and xattrs. */
 int lethe_tree_content(struct lethe_tree *tree, uint64_t ino, struct lethe_id *content, uint64_t *size);
 

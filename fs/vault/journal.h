@@ -73,6 +73,11 @@ enum lethe_err lethe_segment_get(struct lethe_vault *vault, uint64_t epoch, cons
 /* Whether the vault has no such segment (any more); false also when it does not answer. */
 bool lethe_segment_is_missing(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id);
 /*
+ * After a replay: in a vault of fidelity lossy a photo gets its size when it is sealed, and the inode says so one epoch
+ * later; sizes here become those of the contents.
+ */
+enum lethe_err lethe_journal_settle_sizes(struct lethe_db *db) LETHE_MUST_CHECK;
+/*
  * Applies its changesets with sequence numbers above after to the database (sessions are off meanwhile); commits now
  * and then.
  */

@@ -7,6 +7,7 @@
 void lethe_record_release(struct lethe_record *record)
 {
     free(record->pieces);
+    lethe_buf_release(&record->file);
     *record = (struct lethe_record){0};
 }
 
@@ -46,7 +47,7 @@ static enum lethe_err store_content(struct lethe_db *db, const struct lethe_reco
     sqlite3_stmt *statement;
     enum lethe_err err = lethe_db_statement(db,
                                             "INSERT INTO content(id, size, kind, reason, digest, width, height,"
-                                            " error, samples, pair) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                            " error, samples, pair, alone) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                                             &statement);
 
     if (err) {
@@ -63,6 +64,9 @@ static enum lethe_err store_content(struct lethe_db *db, const struct lethe_reco
         sqlite3_bind_int64(statement, 8, (int64_t)record->error);
         sqlite3_bind_int64(statement, 9, (int64_t)record->samples);
         bind_id(statement, 10, &record->pair);
+        if (record->alone > 0) {
+            sqlite3_bind_int64(statement, 11, (int64_t)record->alone);
+        }
     }
     return lethe_db_run(db, statement);
 }
@@ -174,7 +178,7 @@ enum lethe_err lethe_record_load(struct lethe_db *db, const struct lethe_id *con
     *record = (struct lethe_record){.content = *content};
     lethe_db_lock(db);
     err = lethe_db_statement(
-        db, "SELECT size, kind, reason, digest, width, height, error, samples, pair FROM content WHERE id = ?",
+        db, "SELECT size, kind, reason, digest, width, height, error, samples, pair, alone FROM content WHERE id = ?",
         &statement);
     if (err) {
         goto out;
@@ -197,6 +201,7 @@ enum lethe_err lethe_record_load(struct lethe_db *db, const struct lethe_id *con
         record->height = (uint32_t)sqlite3_column_int64(statement, 5);
         record->error = (uint64_t)sqlite3_column_int64(statement, 6);
         record->samples = (uint64_t)sqlite3_column_int64(statement, 7);
+        record->alone = (uint64_t)sqlite3_column_int64(statement, 9);
     }
     sqlite3_reset(statement);
     err = load_pieces(db, record);
@@ -225,7 +230,8 @@ bool lethe_record_exists(struct lethe_db *db, const struct lethe_id *content)
     return row;
 }
 
-enum lethe_err lethe_record_find_replaced(struct lethe_db *db, const uint8_t digest[32], struct lethe_record *record)
+static enum lethe_err find_digest(struct lethe_db *db, const char *sql, const uint8_t digest[32],
+                                  struct lethe_record *record)
 {
     sqlite3_stmt *statement;
     struct lethe_id id;
@@ -233,9 +239,7 @@ enum lethe_err lethe_record_find_replaced(struct lethe_db *db, const uint8_t dig
     enum lethe_err err;
 
     lethe_db_lock(db);
-    err = lethe_db_statement(
-        db, "SELECT c.id FROM content c JOIN dead d ON d.content = c.id WHERE c.digest = ? AND c.kind = 1 LIMIT 1",
-        &statement);
+    err = lethe_db_statement(db, sql, &statement);
     if (!err) {
         sqlite3_bind_blob(statement, 1, digest, 32, SQLITE_STATIC);
         err = lethe_db_step(db, statement, &row);
@@ -246,6 +250,18 @@ enum lethe_err lethe_record_find_replaced(struct lethe_db *db, const uint8_t dig
     }
     lethe_db_unlock(db);
     return err ? err : lethe_record_load(db, &id, record);
+}
+
+enum lethe_err lethe_record_find_replaced(struct lethe_db *db, const uint8_t digest[32], struct lethe_record *record)
+{
+    return find_digest(
+        db, "SELECT c.id FROM content c JOIN dead d ON d.content = c.id WHERE c.digest = ? AND c.kind = 1 LIMIT 1",
+        digest, record);
+}
+
+enum lethe_err lethe_record_find_photo(struct lethe_db *db, const uint8_t digest[32], struct lethe_record *record)
+{
+    return find_digest(db, "SELECT id FROM content WHERE digest = ? AND kind = 1 LIMIT 1", digest, record);
 }
 
 static enum lethe_err remove_rows(struct lethe_db *db, const struct lethe_id *content, uint64_t epoch)

@@ -45,6 +45,9 @@ struct lethe_record {
     uint32_t width, height;
     uint64_t error, samples; /* struct lethe_photo_quality */
     struct lethe_id pair;
+    uint64_t alone;             /* size of the file that the artifact alone makes (fidelity split), 0 not known */
+    struct lethe_buf file;      /* not stored. Fidelity lossy: the bytes that the content has from now on, if kept */
+    bool replaced;              /* not stored. Fidelity lossy: size is that of other bytes than were sealed */
     struct lethe_piece *pieces; /* owned, in order of seq */
     size_t count;
     size_t room;
@@ -65,6 +68,9 @@ bool lethe_record_exists(struct lethe_db *db, const struct lethe_id *content);
  * residual serve the new version. LETHE_ERR_NOT_FOUND.
  */
 enum lethe_err lethe_record_find_replaced(struct lethe_db *db, const uint8_t digest[32], struct lethe_record *record)
+    LETHE_MUST_CHECK;
+/* Any photo of these pixels. LETHE_ERR_NOT_FOUND. */
+enum lethe_err lethe_record_find_photo(struct lethe_db *db, const uint8_t digest[32], struct lethe_record *record)
     LETHE_MUST_CHECK;
 /* Takes the rows back and counts the objects down; those that nothing names die with the given epoch. */
 enum lethe_err lethe_record_remove(struct lethe_db *db, const struct lethe_id *content, uint64_t epoch)

@@ -115,3 +115,18 @@ out:
     release(&way);
     return err;
 }
+
+enum lethe_err lethe_journal_settle_sizes(struct lethe_db *db)
+{
+    sqlite3_stmt *statement;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = lethe_db_statement(db,
+                             "UPDATE inode SET size = c.size FROM content c"
+                             " WHERE c.id = inode.content AND c.size != inode.size",
+                             &statement);
+    err = err ? err : lethe_db_run(db, statement);
+    lethe_db_unlock(db);
+    return err;
+}

@@ -91,12 +91,15 @@ enum lethe_err lethe_restore_fetch(struct lethe_vault *vault, const struct lethe
 
     for (int i = 0; i < 3; i++) {
         pieces[i] = lethe_restore_find(record, kinds[i]);
-        if (!pieces[i]) {
+        /* Without a residual it is the Decrypter's own picture. */
+        if (!pieces[i] && kinds[i] != LETHE_PIECE_RESIDUAL) {
             return LETHE_ERR_FORMAT;
         }
     }
     err = lethe_restore_piece(vault, pieces[0], &parts->payloads[0]);
-    if (!err && adjoins(pieces[1], pieces[2])) {
+    if (!err && !pieces[1]) {
+        err = lethe_restore_piece(vault, pieces[2], &parts->payloads[2]);
+    } else if (!err && adjoins(pieces[1], pieces[2])) {
         err = lethe_vault_get_neighbours(vault, &pieces[1]->object, &pieces[1]->origin, pieces[1]->offset,
                                          pieces[1]->stored, &pieces[2]->origin, pieces[2]->stored,
                                          &parts->payloads[1], &parts->payloads[2]);

@@ -16,6 +16,7 @@
 #define SMALL (256u << 10)      /* contents up to this size go into packs */
 #define PHOTO_MAX (512u << 20)  /* files beyond are segments: a photo is held in memory whole */
 #define ZSTD_LEVEL 3
+#define KEPT_MAX (64u << 20)    /* bytes of replaced files that wait in memory to be cached */
 
 struct lethe_sealer {
     struct lethe_sealer_options options;
@@ -27,6 +28,7 @@ struct lethe_sealer {
     enum lethe_err failed; /* the first error that stops the run; guarded by lock */
     atomic_bool cancel;
     atomic_uint_fast64_t total, done, bytes, stored;
+    atomic_uint_fast64_t kept; /* bytes of files in records that wait for their puts */
 };
 
 /*
@@ -50,20 +52,55 @@ struct job {
     uint64_t size;
 };
 
+/* The files whose bytes a record replaced. */
+struct changes {
+    uint64_t inos[16];
+    size_t count;
+};
+
+static void note_change(void *context, uint64_t ino)
+{
+    struct changes *changes = context;
+
+    if (changes->count < sizeof changes->inos / sizeof *changes->inos) {
+        changes->inos[changes->count++] = ino;
+    }
+}
+
+/* Into the cache what would have to be fetched otherwise, and the word to who caches the old bytes. */
+static void after_replacing(struct lethe_sealer *sealer, struct lethe_content *content, const struct lethe_record *record,
+                            const struct changes *changes)
+{
+    if (record->file.len > 0) {
+        lethe_gate_enter(sealer->options.committer);
+        (void)!lethe_content_fill(content, 0, record->file.data, record->file.len); /* else it is brought when read */
+        lethe_gate_leave(sealer->options.committer, true);
+    }
+    for (size_t i = 0; i < changes->count && sealer->options.changed; i++) {
+        sealer->options.changed(sealer->options.context, changes->inos[i]);
+    }
+}
+
 /* The record into the database and the content to its vaulted state, in one commit. */
 static enum lethe_err finish(struct lethe_sealer *sealer, const struct lethe_record *record)
 {
     struct lethe_content *content = NULL;
+    struct changes changes = {.count = 0};
     enum lethe_err err;
 
     err = lethe_content_get(sealer->options.contents, &record->content, record->size, &content);
     if (!err) {
         lethe_gate_enter(sealer->options.committer);
         err = lethe_record_store(sealer->options.db, record);
-        if (!err) {
+        if (!err && record->replaced) {
+            err = lethe_tree_replace(sealer->options.tree, content, record->size, note_change, &changes);
+        } else if (!err) {
             err = lethe_content_vaulted(content);
         }
         lethe_gate_leave(sealer->options.committer, true);
+        if (!err && record->replaced) {
+            after_replacing(sealer, content, record, &changes);
+        }
         lethe_content_put(content);
     }
     if (!err) {
@@ -109,6 +146,7 @@ static void deed_put(struct deed *deed, enum lethe_err err)
     if (err) {
         fail(deed->sealer, err);
     }
+    atomic_fetch_sub(&deed->sealer->kept, deed->record.file.len);
     lethe_record_release(&deed->record);
     free(deed);
 }
@@ -386,6 +424,43 @@ static void describe(struct lethe_record *record, const struct lethe_photo_info 
     record->pair = *pair;
 }
 
+/* How large the artifact's picture is as a file. */
+static enum lethe_err measure_alone(struct job *job, const struct lethe_pair *pair, const struct lethe_buf *artifact)
+{
+    struct lethe_buf alone = {0};
+    enum lethe_err err = lethe_artifact_file(pair, artifact->data, artifact->len, &lethe_image_limits_default,
+                                             job->sealer->options.pool, &alone);
+
+    job->record->alone = alone.len;
+    lethe_buf_release(&alone);
+    return err;
+}
+
+/* The artifact of an older version, sealed anew only when what it takes to look at it has changed. */
+static enum lethe_err add_turned(struct job *job, const uint8_t *file, const struct lethe_photo *photo,
+                                 const struct lethe_pair *pair, const struct lethe_piece *old, uint64_t alone,
+                                 struct lethe_buf *artifact)
+{
+    struct lethe_piece piece = {.kind = LETHE_PIECE_ARTIFACT};
+    struct lethe_buf before = {0};
+    enum lethe_err err;
+
+    lethe_buf_put(&before, artifact->data, artifact->len);
+    err = lethe_buf_status(&before);
+    if (!err) {
+        err = lethe_photo_view(photo, file, (size_t)job->size, artifact);
+    }
+    if (!err && before.len == artifact->len && memcmp(before.data, artifact->data, before.len) == 0) {
+        job->record->alone = alone;
+        err = lethe_record_add(job->record, old);
+    } else if (!err) {
+        err = measure_alone(job, pair, artifact);
+        err = err ? err : put_object(job, LETHE_OBJECT_ARTIFACT, 0, artifact->data, artifact->len, &piece);
+    }
+    lethe_buf_release(&before);
+    return err;
+}
+
 /*
  * A rewrite that left the pixels as they were: the artifact and the residual of the version before serve it, once they
  * have been fetched and proven. *served is false when there is no such version, or it cannot be had just now; the job
@@ -418,7 +493,9 @@ static enum lethe_err seal_rewrite(struct job *job, const uint8_t *file, const s
     *served = true;
     describe(job->record, lethe_photo_info(photo),
              &(struct lethe_photo_quality){.squared_error = before.error, .samples = before.samples}, &before.pair);
-    err = lethe_record_add(job->record, pieces[0]);
+    err = sealer->options.fidelity == LETHE_FIDELITY_SPLIT
+              ? add_turned(job, file, photo, pair, pieces[0], before.alone, &artifact)
+              : lethe_record_add(job->record, pieces[0]);
     if (!err) {
         err = lethe_record_add(job->record, pieces[1]);
     }
@@ -465,6 +542,117 @@ static enum lethe_err put_residual(struct job *job, const struct lethe_buf *resi
     return err ? err : pack_members(job, small ? members : members + 1, small ? 2 : 1);
 }
 
+/* The artifact of any photo that has these very pixels, so that what was lossy once does not lose again. */
+static enum lethe_err find_artifact(struct job *job, const struct lethe_photo *photo, struct lethe_record *before,
+                                    struct lethe_buf *artifact, const struct lethe_pair **pair)
+{
+    struct lethe_sealer *sealer = job->sealer;
+    const struct lethe_piece *piece;
+    enum lethe_err err =
+        lethe_record_find_photo(sealer->options.db, lethe_photo_info(photo)->digest, before);
+
+    if (err) {
+        return err;
+    }
+    piece = lethe_restore_find(before, LETHE_PIECE_ARTIFACT);
+    err = piece ? lethe_restore_piece(sealer->options.vault, piece, artifact) : LETHE_ERR_NOT_FOUND;
+    return err ? err : lethe_vault_pair(sealer->options.vault, &before->pair, pair);
+}
+
+/* Parses the file that takes the photo's place, and proves that artifact and recipe give it. */
+static enum lethe_err prove_lossy(struct job *job, const struct lethe_pair *pair, const struct lethe_buf *artifact,
+                                  const struct lethe_buf *lossy, struct lethe_photo **photo)
+{
+    struct lethe_buf again = {0};
+    enum lethe_reason reason;
+    const uint8_t *recipe;
+    size_t recipe_len;
+    enum lethe_err err = lethe_photo_parse(lossy->data, lossy->len, &lethe_image_limits_default, photo, &reason);
+
+    if (!err) {
+        recipe = lethe_photo_recipe(*photo, &recipe_len);
+        err = lethe_photo_restore(pair, artifact->data, artifact->len, NULL, 0, recipe, recipe_len,
+                                  &lethe_image_limits_default, job->sealer->options.pool, lossy->len, &again);
+    }
+    if (!err && (again.len != lossy->len || memcmp(again.data, lossy->data, again.len) != 0)) {
+        err = LETHE_ERR_DIFFERS;
+    }
+    lethe_buf_release(&again);
+    return err;
+}
+
+/*
+ * The photo becomes the Decrypter's picture. A picture that is one already, copied or with other metadata, keeps its
+ * artifact and so its pixels.
+ */
+static enum lethe_err seal_lossy(struct job *job, const uint8_t *file, const struct lethe_photo *photo,
+                                 enum lethe_reason *reason, bool *served)
+{
+    const struct lethe_sealer_options *options = &job->sealer->options;
+    const struct lethe_pair *pair = options->pair;
+    struct lethe_record before = {0};
+    struct lethe_buf artifact = {0}, lossy = {0};
+    struct lethe_photo_quality quality = {0};
+    struct lethe_photo *second = NULL;
+    struct lethe_piece piece = {.kind = LETHE_PIECE_ARTIFACT};
+    const uint8_t *recipe;
+    size_t recipe_len;
+    enum lethe_err err = find_artifact(job, photo, &before, &artifact, &pair);
+    bool known = !err;
+
+    if (err == LETHE_ERR_UNREACHABLE) {
+        goto out;
+    }
+    if (known) {
+        quality = (struct lethe_photo_quality){.squared_error = before.error, .samples = before.samples};
+    } else {
+        pair = options->pair;
+        lethe_buf_reset(&artifact);
+        err = lethe_photo_encrypt(photo, pair, options->strength, lethe_random_system(), options->pool, &artifact);
+        err = err ? err : lethe_photo_measure(photo, pair, artifact.data, artifact.len, options->pool, &quality);
+    }
+    if (!err) {
+        err = lethe_photo_degrade(photo, file, (size_t)job->size, pair, artifact.data, artifact.len, options->pool,
+                                  &lossy);
+    }
+    if (!err) {
+        err = prove_lossy(job, pair, &artifact, &lossy, &second);
+    }
+    if (err) { /* about this file alone, which is stored as it is */
+        *reason = err == LETHE_ERR_NOMEM         ? LETHE_REASON_TOO_LARGE
+                  : err == LETHE_ERR_UNSUPPORTED ? LETHE_REASON_KIND
+                                                 : LETHE_REASON_DIFFERS;
+        err = LETHE_OK;
+        goto out;
+    }
+    *served = true;
+    describe(job->record, lethe_photo_info(second), &quality, lethe_pair_id(pair));
+    if (known) {
+        err = lethe_record_add(job->record, lethe_restore_find(&before, LETHE_PIECE_ARTIFACT));
+    } else {
+        err = put_object(job, LETHE_OBJECT_ARTIFACT, 0, artifact.data, artifact.len, &piece);
+    }
+    if (!err) {
+        recipe = lethe_photo_recipe(second, &recipe_len);
+        job->record->size = lossy.len;
+        job->record->replaced = lossy.len != job->size || memcmp(lossy.data, file, lossy.len) != 0;
+        if (job->record->replaced && atomic_fetch_add(&job->sealer->kept, lossy.len) + lossy.len <= KEPT_MAX) {
+            job->record->file = lossy;
+            lossy = (struct lethe_buf){0};
+        } else if (job->record->replaced) {
+            atomic_fetch_sub(&job->sealer->kept, lossy.len);
+        }
+        err = pack_members(job, &(struct member){.piece = {.kind = LETHE_PIECE_RECIPE}, .payload = recipe,
+                                                 .len = recipe_len}, 1);
+    }
+out:
+    lethe_photo_free(second);
+    lethe_record_release(&before);
+    lethe_buf_release(&artifact);
+    lethe_buf_release(&lossy);
+    return err;
+}
+
 /* *served is false, *reason says why and the job is as it was when the file is to be stored as what it is. */
 static enum lethe_err seal_photo(struct job *job, const uint8_t *file, enum lethe_reason *reason, bool *served)
 {
@@ -485,6 +673,10 @@ static enum lethe_err seal_photo(struct job *job, const uint8_t *file, enum leth
         err = LETHE_OK;
         goto out;
     }
+    if (options->fidelity == LETHE_FIDELITY_LOSSY) {
+        err = seal_lossy(job, file, photo, reason, served);
+        goto out;
+    }
     recipe = lethe_photo_recipe(photo, &recipe_len);
     err = seal_rewrite(job, file, photo, served);
     if (err || *served) {
@@ -496,7 +688,11 @@ static enum lethe_err seal_photo(struct job *job, const uint8_t *file, enum leth
         err = lethe_photo_residual(photo, options->pair, artifact.data, artifact.len, options->effort, options->pool,
                                    &residual, &quality);
     }
-    if (!err) {
+    if (!err && options->fidelity == LETHE_FIDELITY_SPLIT) { /* whatever it costs */
+        err = lethe_photo_view(photo, file, (size_t)job->size, &artifact);
+        err = err ? err : measure_alone(job, options->pair, &artifact);
+        plain = UINT64_MAX;
+    } else if (!err) {
         err = plain_cost(file, (size_t)job->size, &plain);
     }
     /* Sealing pads each of the three by the same share as the file itself: compare before it. */

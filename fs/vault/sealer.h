@@ -3,6 +3,11 @@
  * The sealer: frozen contents into objects of the vault, on all cores. Nothing is put that has not been opened again
  * from the very bytes that are put, and compared with the original, byte for byte.
  *
+ * What it makes of a photo is the vault's fidelity. exact and split: an artifact, a residual and a recipe; split also
+ * takes what costs more as a photo than as a file, and gives the artifact what it takes to look at it alone. lossy: the
+ * Decrypter's picture in the photo's container becomes the content (its size with it), and is kept as artifact and
+ * recipe.
+ *
  * A photo gives an artifact, a residual and a recipe; the recipe and a small residual go into a pack. Small files go
  * into packs whole. Objects are put while the next ones are made (fs/vault/uploads.h).
  * Everything else becomes segments of at most 4 MiB, holes left out, unchanged ones of the version before reused.
@@ -12,6 +17,7 @@
 
 #include <stdint.h>
 
+#include "fs/tree/tree.h"
 #include "fs/vault/restore.h"
 #include "lethe/residual.h"
 
@@ -26,6 +32,11 @@ struct lethe_sealer_options {
     struct lethe_pool *pool;
     const struct lethe_pair *pair; /* for new artifacts */
     unsigned strength;
+    enum lethe_fidelity fidelity;
+    struct lethe_tree *tree; /* of lossy: shows the new sizes */
+    /* Fidelity lossy: the bytes of this file are others now. No locks are held. May be NULL. */
+    void (*changed)(void *context, uint64_t ino);
+    void *context;
     enum lethe_effort effort;
     unsigned workers; /* threads; 0: one a processor */
     unsigned uploads; /* puts at once, beside sealing; 0: 32; 1: each in turn, by the worker itself */
