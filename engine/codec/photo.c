@@ -187,6 +187,13 @@ enum lethe_err lethe_photo_encrypt(const struct lethe_photo *photo, const struct
     return lethe_photo_encrypt_at(photo, pair, strength, lethe_pair_rate(pair, strength), random, pool, out);
 }
 
+unsigned lethe_photo_exact_rate(const struct lethe_photo *photo, const struct lethe_pair *pair, unsigned strength)
+{
+    unsigned own = lethe_pair_rate(pair, strength), thin = lethe_pair_rate(pair, 3);
+
+    return photo->shape.container == LETHE_CONTAINER_JPEG && strength == 2 && thin > own ? thin : own;
+}
+
 enum lethe_err lethe_photo_encrypt_at(const struct lethe_photo *photo, const struct lethe_pair *pair,
                                       unsigned strength, unsigned rate, const struct lethe_random *random,
                                       struct lethe_pool *pool, struct lethe_buf *out)

@@ -32,17 +32,17 @@
 #define EDGE_CONTEXTS 2240
 #define DC_CONTEXTS 320
 #define EXPONENTS 16      /* |coefficient| < 2^16 */
-#define MIXED_EXPONENTS 8 /* larger ones are too rare for the models */
+#define MIXED_EXPONENTS 7 /* larger ones are too rare for the models */
+#define HINTS 16 /* levels of what a magnitude is expected to be */
 #define COIN_LIMIT 250
 #define MIX_STEP 12         /* of a mixer's learning, at last */
 #define MIX_EXTRA 110       /* added to it at first */
 #define VALUE_MAX (1 << 24) /* dequantised coefficients are clamped to it, so that sums of 16 fit */
 
-/* Decisions of one magnitude in one context: a line of the processor's cache. */
+/* Decisions of one magnitude in one context: half a line of the processor's cache. */
 #define SLOT_ZERO 0
 #define SLOT_EXPONENT 1
-#define SLOT_MANTISSA (SLOT_EXPONENT + MIXED_EXPONENTS) /* of exponents 1 to MIXED_EXPONENTS - 1 */
-#define SLOTS 16
+#define SLOTS 8
 
 enum kind { INNER, COLUMN, ROW, DC, KINDS };
 
@@ -52,8 +52,8 @@ struct coins {
     struct lethe_coin edge[2][MODELS][EDGE_CONTEXTS][SLOTS];
     struct lethe_coin dc[MODELS][DC_CONTEXTS][SLOTS];
     struct lethe_coin high_exponents[KINDS][EXPONENTS];
-    struct lethe_coin low_bits[KINDS][EXPONENTS][2]; /* the second mantissa bit, by the first */
-    struct lethe_coin high_bits[KINDS][EXPONENTS];   /* the first, from MIXED_EXPONENTS on */
+    struct lethe_coin first_bits[KINDS][EXPONENTS][HINTS]; /* the first mantissa bit, by what is expected */
+    struct lethe_coin low_bits[KINDS][EXPONENTS][2];       /* the second, by the first */
     struct lethe_coin sign[KINDS][SIGN_MODELS][1024];
     struct lethe_coin inner_count[COUNT_MODELS][512][64];
     struct lethe_coin edge_count[2][COUNT_MODELS][512][8];
@@ -209,7 +209,7 @@ INLINE unsigned code_tree(struct state *s, struct mode mode, struct lethe_coin *
 /* A value of up to EXPONENTS bits; with sure, it is known not to be zero. */
 INLINE int32_t code_value(struct state *s, struct class *class, struct mode mode, enum kind kind, bool sure,
                           struct lethe_coin *const *contexts, struct lethe_coin *const *signs, unsigned group,
-                          unsigned sign_group, int32_t value)
+                          unsigned sign_group, unsigned hint, int32_t value)
 {
     int32_t(*weights)[INPUTS] = class->weights.magnitude[kind][group];
     uint32_t m = magnitude_of(value);
@@ -231,9 +231,7 @@ INLINE int32_t code_value(struct state *s, struct class *class, struct mode mode
         unsigned first = m >> (bits - 1) & 1;
         uint32_t got;
 
-        got = 2 |
-              (bits < MIXED_EXPONENTS ? code_slot(s, mode, contexts, weights, SLOT_MANTISSA + bits - 1, first)
-                                      : code_coin(s, mode, &class->coins.high_bits[kind][bits], first));
+        got = 2 | code_coin(s, mode, &class->coins.first_bits[kind][bits][hint], first);
         if (bits > 1) {
             got = got << 1 |
                   code_coin(s, mode, &class->coins.low_bits[kind][bits][got & 1], m >> (bits - 2) & 1);
@@ -329,7 +327,7 @@ INLINE bool code_inner(struct state *s, struct class *class, const struct around
         signs[1] = &class->coins.sign[INNER][1][(i * 3 + sign_of(a->left[k])) * 3 + sign_of(a->above[k])];
         signs[2] =
             &class->coins.sign[INNER][2][(sign_of(a->twin[k]) * 49 + i) * 3 + sign_of(a->expect[k] / 4)];
-        value = code_value(s, class, mode, INNER, count == 49 - i, contexts, signs, left_level, i, block[k]);
+        value = code_value(s, class, mode, INNER, count == 49 - i, contexts, signs, left_level, i, hint_level, block[k]);
         if (value == 0) {
             continue;
         }
@@ -393,7 +391,7 @@ INLINE bool code_edge(struct state *s, struct class *class, const struct around 
         signs[2] =
             &class->coins.sign[kind][2][(i * 9 + signed_level(match / 4, 4)) * 9 + signed_level(hint / 2, 4)];
         value = code_value(s, class, mode, kind, count == 8 - i, contexts, signs, level(trace->inner, 7), i,
-                           block[k]);
+                           hint_level, block[k]);
         if (value == 0) {
             continue;
         }
@@ -459,7 +457,7 @@ INLINE bool code_dc(struct state *s, struct class *class, const struct around *a
     /* Both within int16, so the difference is within 17 bits: its top exponent is folded by wrapping to 16.
      */
     value = (int16_t)(uint16_t)(block[0] - rounded);
-    value = code_value(s, class, mode, DC, false, contexts, signs, missed, 0, value);
+    value = code_value(s, class, mode, DC, false, contexts, signs, missed, 0, missed, value);
     if (mode.decoding) {
         block[0] = (int16_t)(uint16_t)(value + rounded);
     }

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "lethe/range.h"
 
-#define TOP (1u << 24)
-
 void lethe_bits_init(struct lethe_bit *bits, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -16,7 +14,7 @@ void lethe_range_encoder_init(struct lethe_range_encoder *encoder, struct lethe_
 }
 
 /* Moves the top byte of low out, holding it back while a later carry could still change it. */
-static void shift_low(struct lethe_range_encoder *encoder)
+void lethe_range_shift_low(struct lethe_range_encoder *encoder)
 {
     if (encoder->low < 0xff000000u || encoder->low > UINT32_MAX) {
         uint8_t carry = (uint8_t)(encoder->low >> 32);
@@ -31,23 +29,6 @@ static void shift_low(struct lethe_range_encoder *encoder)
     encoder->low = (encoder->low << 8) & UINT32_MAX;
 }
 
-void lethe_range_encode(struct lethe_range_encoder *encoder, uint32_t p1, unsigned value)
-{
-    /* range >= 2^24 and 0 < p1 < 2^16, so both parts are at least 2^8. */
-    uint32_t bound = (encoder->range >> 16) * p1;
-
-    if (value) {
-        encoder->range = bound;
-    } else {
-        encoder->low += bound;
-        encoder->range -= bound;
-    }
-    while (encoder->range < TOP) {
-        encoder->range <<= 8;
-        shift_low(encoder);
-    }
-}
-
 void lethe_range_encode_raw(struct lethe_range_encoder *encoder, uint32_t value, unsigned count)
 {
     while (count > 0) {
@@ -59,43 +40,16 @@ void lethe_range_encode_raw(struct lethe_range_encoder *encoder, uint32_t value,
 void lethe_range_encoder_finish(struct lethe_range_encoder *encoder)
 {
     for (int i = 0; i < 5; i++) {
-        shift_low(encoder);
+        lethe_range_shift_low(encoder);
     }
-}
-
-static uint8_t next_byte(struct lethe_range_decoder *decoder)
-{
-    if (decoder->at == decoder->end) {
-        decoder->overrun += decoder->overrun < UINT32_MAX;
-        return 0;
-    }
-    return *decoder->at++;
 }
 
 void lethe_range_decoder_init(struct lethe_range_decoder *decoder, const uint8_t *bytes, size_t len)
 {
     *decoder = (struct lethe_range_decoder){.at = bytes, .end = bytes + len, .range = UINT32_MAX};
     for (int i = 0; i < 5; i++) { /* the first byte is the encoder's empty cache */
-        decoder->code = decoder->code << 8 | next_byte(decoder);
+        decoder->code = decoder->code << 8 | lethe_range_next_byte(decoder);
     }
-}
-
-unsigned lethe_range_decode(struct lethe_range_decoder *decoder, uint32_t p1)
-{
-    uint32_t bound = (decoder->range >> 16) * p1;
-    unsigned value = decoder->code < bound;
-
-    if (value) {
-        decoder->range = bound;
-    } else {
-        decoder->code -= bound;
-        decoder->range -= bound;
-    }
-    while (decoder->range < TOP) {
-        decoder->range <<= 8;
-        decoder->code = decoder->code << 8 | next_byte(decoder);
-    }
-    return value;
 }
 
 uint32_t lethe_range_decode_raw(struct lethe_range_decoder *decoder, unsigned count)

@@ -109,7 +109,9 @@ enum lethe_err lethe_bench_engine(const struct bench *bench, const struct bench_
 
         run->pixels = (uint64_t)info->width * info->height;
         recipe = lethe_photo_recipe(photo, &recipe_len);
-        err = lethe_photo_encrypt(photo, bench->pair, bench->strength, lethe_random_system(), pool, &artifact);
+        err = lethe_photo_encrypt_at(photo, bench->pair, bench->strength,
+                                     lethe_photo_exact_rate(photo, bench->pair, bench->strength),
+                                     lethe_random_system(), pool, &artifact);
     }
     if (!err) {
         err = lethe_photo_residual(photo, bench->pair, artifact.data, artifact.len, bench->effort, pool, &residual,

@@ -682,8 +682,9 @@ static enum lethe_err seal_photo(struct job *job, const uint8_t *file, enum leth
     if (err || *served) {
         goto out;
     }
-    err = lethe_photo_encrypt(photo, options->pair, options->strength, lethe_random_system(), options->pool,
-                              &artifact);
+    err = lethe_photo_encrypt_at(photo, options->pair, options->strength,
+                                 lethe_photo_exact_rate(photo, options->pair, options->strength), lethe_random_system(),
+                                 options->pool, &artifact);
     if (!err) {
         err = lethe_photo_residual(photo, options->pair, artifact.data, artifact.len, options->effort, options->pool,
                                    &residual, &quality);

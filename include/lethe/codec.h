@@ -45,10 +45,17 @@ enum lethe_err lethe_photo_encrypt(const struct lethe_photo *photo, const struct
                                    const struct lethe_random *random, struct lethe_pool *pool,
                                    struct lethe_buf *out) LETHE_MUST_CHECK;
 
-/* The same at another rate (below LETHE_RATES, 0 the finest) than the strength's own: for measurements. */
+/* The same at another rate (below LETHE_RATES, 0 the finest) than the strength's own. */
 enum lethe_err lethe_photo_encrypt_at(const struct lethe_photo *photo, const struct lethe_pair *pair,
                                       unsigned strength, unsigned rate, const struct lethe_random *random,
                                       struct lethe_pool *pool, struct lethe_buf *out) LETHE_MUST_CHECK;
+
+/*
+ * The rate of an artifact that is always stored beside its residual: the strength's own, but for a JPEG at strength 2,
+ * the default, strength 3's (without its noise). A coefficient repays little of what the artifact tells of it, so the
+ * thinnest artifact gives the smallest total.
+ */
+unsigned lethe_photo_exact_rate(const struct lethe_photo *photo, const struct lethe_pair *pair, unsigned strength);
 
 /* What an artifact alone gives, as measured against the photo. */
 struct lethe_photo_quality {

@@ -43,7 +43,7 @@ static inline void lethe_coin_update(struct lethe_coin *coin, unsigned value, un
 {
     uint32_t count = coin->state & 1023;
     int32_t p = (int32_t)(coin->state >> 10);
-    int32_t target = value ? (1 << 22) - 1 : 0;
+    int32_t target = (int32_t)(0u - value) & ((1 << 22) - 1); /* value is 0 or 1 */
 
     /* |target - p| < 2^22 and rate < 2^16, and the step never overshoots the target. */
     p += (int32_t)(((int64_t)(target - p) * lethe_mix_tables.rate[count]) >> 16);

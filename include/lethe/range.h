@@ -57,8 +57,29 @@ struct lethe_range_encoder {
 
 /* Appends to out, which the caller owns and whose status the caller checks at the end. */
 void lethe_range_encoder_init(struct lethe_range_encoder *encoder, struct lethe_buf *out);
-/* p1 is the chance of a 1 in (0, 65536). */
-void lethe_range_encode(struct lethe_range_encoder *encoder, uint32_t p1, unsigned value);
+/* Moves the top byte of low out; lethe_range_encode alone calls it. */
+void lethe_range_shift_low(struct lethe_range_encoder *encoder);
+
+#define LETHE_RANGE_TOP (1u << 24)
+
+/* p1 is the chance of a 1 in (0, 65536). Inline, as its inverse: both run for every binary decision. */
+static inline void lethe_range_encode(struct lethe_range_encoder *encoder, uint32_t p1, unsigned value)
+{
+    /* range >= 2^24 and 0 < p1 < 2^16, so both parts are at least 2^8. */
+    uint32_t bound = (encoder->range >> 16) * p1;
+
+    if (value) {
+        encoder->range = bound;
+    } else {
+        encoder->low += bound;
+        encoder->range -= bound;
+    }
+    while (encoder->range < LETHE_RANGE_TOP) {
+        encoder->range <<= 8;
+        lethe_range_shift_low(encoder);
+    }
+}
+
 /* count (at most 32) equally likely bits of value, most significant first. */
 void lethe_range_encode_raw(struct lethe_range_encoder *encoder, uint32_t value, unsigned count);
 /* Writes what is held back. The encoder is finished. */
@@ -73,7 +94,31 @@ struct lethe_range_decoder {
 };
 
 void lethe_range_decoder_init(struct lethe_range_decoder *decoder, const uint8_t *bytes, size_t len);
-unsigned lethe_range_decode(struct lethe_range_decoder *decoder, uint32_t p1);
+
+static inline uint8_t lethe_range_next_byte(struct lethe_range_decoder *decoder)
+{
+    if (decoder->at == decoder->end) {
+        decoder->overrun += decoder->overrun < UINT32_MAX;
+        return 0;
+    }
+    return *decoder->at++;
+}
+
+static inline unsigned lethe_range_decode(struct lethe_range_decoder *decoder, uint32_t p1)
+{
+    uint32_t bound = (decoder->range >> 16) * p1;
+    unsigned value = decoder->code < bound;
+    uint32_t one = 0u - value; /* no branch: what is worth coding cannot be predicted */
+
+    decoder->code -= bound & ~one;
+    decoder->range = (bound & one) | ((decoder->range - bound) & ~one);
+    while (decoder->range < LETHE_RANGE_TOP) {
+        decoder->range <<= 8;
+        decoder->code = decoder->code << 8 | lethe_range_next_byte(decoder);
+    }
+    return value;
+}
+
 uint32_t lethe_range_decode_raw(struct lethe_range_decoder *decoder, unsigned count);
 
 /* Codes value with the adaptive bit and updates it. */
