@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/nn/layers.h"
 
-#include "lethe/cpu.h"
-#include "lethe/nn.h"
-
 static void bytes_scalar(const struct lethe_nn_bytes *job)
 {
     for (size_t cell = 0; cell < job->cells; cell++) {
@@ -86,21 +83,6 @@ const struct lethe_nn_kernels lethe_nn_scalar = {
     .requant = requant_scalar,
     .finish = finish_scalar,
 };
-
-const struct lethe_nn_kernels *lethe_nn_best(void)
-{
-#if defined(__x86_64__)
-    if (lethe_cpu()->avx2) {
-        return &lethe_nn_avx2;
-    }
-#endif
-    return &lethe_nn_scalar;
-}
-
-const char *lethe_nn_kernel(void)
-{
-    return lethe_nn_best()->name;
-}
 
 void lethe_nn_pack_bytes(const int8_t *weights, size_t outs, size_t ins, int8_t *packed)
 {

@@ -10,6 +10,7 @@
 #ifndef LETHE_NN_LAYERS_H
 #define LETHE_NN_LAYERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -86,10 +87,21 @@ struct lethe_nn_kernels {
 extern const struct lethe_nn_kernels lethe_nn_scalar;
 #if defined(__x86_64__)
 extern const struct lethe_nn_kernels lethe_nn_avx2;
+extern const struct lethe_nn_kernels lethe_nn_avxvnni;
+extern const struct lethe_nn_kernels lethe_nn_avx512vnni;
+#elif defined(__aarch64__)
+extern const struct lethe_nn_kernels lethe_nn_neon;
 #endif
 
-/* The fastest table for this processor; LETHE_CPU=scalar in the environment chooses the scalar one. */
+/*
+ * The fastest table for this processor that has just given the scalar one's bits here; one that has not is logged and
+ * passed over. LETHE_CPU=NAME in the environment asks for the table of that name.
+ */
 const struct lethe_nn_kernels *lethe_nn_best(void);
+/* All that this processor can run, the fastest first, the scalar one last, then NULL. Static. */
+const struct lethe_nn_kernels *const *lethe_nn_supported(void);
+/* Whether the table gives the scalar one's bits for some inputs, random and extreme. False too without memory. */
+bool lethe_nn_agrees(const struct lethe_nn_kernels *table);
 
 /* From [out][in] to the orders above. */
 void lethe_nn_pack_bytes(const int8_t *weights, size_t outs, size_t ins, int8_t *packed);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the processor can do, asked once. LETHE_CPU=scalar in the environment turns every extension off (tests). */
+/*
+ * What the processor can do, asked once. LETHE_CPU=scalar in the environment turns every extension
+ * off (tests).
+ */
 #ifndef LETHE_CPU_H
 #define LETHE_CPU_H
 

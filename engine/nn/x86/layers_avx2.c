@@ -4,10 +4,10 @@
  * of them. Within the bounds of layers.h pmaddubsw does not saturate: two products make at most 16002, and
  * the sum of two such pairs 32004. So two groups of four inputs share one widening pmaddwd.
  */
+#include "engine/nn/x86/layers_avx2.h"
+
 #include <immintrin.h>
 #include <string.h>
-
-#include "engine/nn/layers.h"
 
 static inline __m256i broadcast4(const void *bytes)
 {
@@ -184,7 +184,7 @@ static inline void store_bytes(uint8_t *out, __m256i values)
     _mm_storel_epi64((__m128i *)out, _mm_packus_epi16(words, words));
 }
 
-static void requant_avx2(const struct lethe_nn_requant *job)
+void lethe_nn_requant_avx2(const struct lethe_nn_requant *job)
 {
     const __m256i half = _mm256_set1_epi32(1 << 22);
     const __m256i most = _mm256_set1_epi32(LETHE_NN_BYTE_MAX);
@@ -209,7 +209,7 @@ static void requant_avx2(const struct lethe_nn_requant *job)
     }
 }
 
-static void finish_avx2(const struct lethe_nn_finish *job)
+void lethe_nn_finish_avx2(const struct lethe_nn_finish *job)
 {
     const __m128i shift = _mm_cvtsi32_si128((int)job->shift);
     const __m128i bits = _mm_cvtsi32_si128((int)job->bits);
@@ -235,6 +235,6 @@ const struct lethe_nn_kernels lethe_nn_avx2 = {
     .name = "avx2",
     .bytes = bytes_avx2,
     .words = words_avx2,
-    .requant = requant_avx2,
-    .finish = finish_avx2,
+    .requant = lethe_nn_requant_avx2,
+    .finish = lethe_nn_finish_avx2,
 };
