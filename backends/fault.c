@@ -22,6 +22,7 @@ struct fault_store {
 struct verdict {
     enum lethe_err before; /* returned instead of the call */
     bool lost;             /* the call is made and its answer lost */
+    bool no_conditions;
 };
 
 /* SplitMix64: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014. */
@@ -37,7 +38,7 @@ static uint64_t next_random(struct fault_store *fault)
 static struct verdict judge(struct fault_store *fault, bool writes)
 {
     const struct lethe_fault_plan *plan = &fault->plan;
-    struct verdict verdict = {LETHE_OK, false};
+    struct verdict verdict = {LETHE_OK, false, false};
 
     pthread_mutex_lock(&fault->lock);
     fault->calls++;
@@ -49,6 +50,7 @@ static struct verdict judge(struct fault_store *fault, bool writes)
     if (next_random(fault) % 1000 < plan->permille) {
         verdict.before = plan->error ? plan->error : LETHE_ERR_UNREACHABLE;
     }
+    verdict.no_conditions = plan->no_conditions;
     verdict.lost = next_random(fault) % 1000 < plan->lost_answer_permille && writes;
     pthread_mutex_unlock(&fault->lock);
     return verdict;
@@ -90,7 +92,35 @@ static enum lethe_err fault_replace(struct lethe_store *store, const char *key, 
     if (verdict.before) {
         return verdict.before;
     }
+    if (verdict.no_conditions) {
+        return LETHE_ERR_UNSUPPORTED;
+    }
     err = lethe_store_replace(fault_of(store)->inner, key, bytes, len, expected, version);
+    return !err && verdict.lost ? LETHE_ERR_UNREACHABLE : err;
+}
+
+static enum lethe_err fault_overwrite(struct lethe_store *store, const char *key, const uint8_t *bytes,
+                                      size_t len)
+{
+    struct verdict verdict = judge(fault_of(store), true);
+    struct lethe_store *inner = fault_of(store)->inner;
+    enum lethe_err err = LETHE_ERR_CONFLICT;
+
+    if (verdict.before) {
+        return verdict.before;
+    }
+    if (!verdict.no_conditions) {
+        return lethe_store_overwrite(inner, key, bytes, len);
+    }
+    while (err == LETHE_ERR_CONFLICT) { /* whatever is there, by the means that the inner store has */
+        struct lethe_store_version version = {""};
+        struct lethe_buf now = {0};
+
+        err = lethe_store_get(inner, key, 0, UINT64_MAX, &now, &version);
+        lethe_buf_release(&now);
+        err = err && err != LETHE_ERR_NOT_FOUND ? err
+                                                : lethe_store_replace(inner, key, bytes, len, &version, NULL);
+    }
     return !err && verdict.lost ? LETHE_ERR_UNREACHABLE : err;
 }
 
@@ -131,6 +161,7 @@ static const struct lethe_store_ops fault_ops = {
     .get = fault_get,
     .put = fault_put,
     .replace = fault_replace,
+    .overwrite = fault_overwrite,
     .remove = fault_remove,
     .list = fault_list,
     .stat = fault_stat,

@@ -169,6 +169,19 @@ static enum lethe_err retry_replace(struct lethe_store *store, const char *key, 
     return err;
 }
 
+/* Repeated it has the effect of once, as far as nobody else writes: what overwrite is for. */
+static enum lethe_err retry_overwrite(struct lethe_store *store, const char *key, const uint8_t *bytes,
+                                      size_t len)
+{
+    struct attempts attempts = begin(retry_of(store));
+    enum lethe_err err;
+
+    do {
+        err = lethe_store_overwrite(attempts.store->inner, key, bytes, len);
+    } while (again(&attempts, err));
+    return err;
+}
+
 static enum lethe_err retry_remove(struct lethe_store *store, const char *key)
 {
     struct attempts attempts = begin(retry_of(store));
@@ -232,6 +245,7 @@ static const struct lethe_store_ops retry_ops = {
     .get = retry_get,
     .put = retry_put,
     .replace = retry_replace,
+    .overwrite = retry_overwrite,
     .remove = retry_remove,
     .list = retry_list,
     .stat = retry_stat,

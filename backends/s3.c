@@ -279,6 +279,36 @@ static enum lethe_err s3_replace(struct lethe_store *store, const char *key, con
     return err;
 }
 
+static enum lethe_err s3_overwrite(struct lethe_store *store, const char *key, const uint8_t *bytes,
+                                   size_t len)
+{
+    struct lethe_s3 *s3 = s3_of(store);
+    enum lethe_s3_conditions conditions;
+    struct lethe_http_response *response;
+    enum lethe_err err;
+
+    if (!replaceable(key) || lethe_s3_reserved(key) || len > OBJECT_MAX) {
+        return LETHE_ERR_ARG;
+    }
+    err = lethe_s3_probe(s3, &conditions);
+    if (err) {
+        return err;
+    }
+    if (conditions != LETHE_S3_CONDITIONS_NONE) {
+        return LETHE_ERR_UNSUPPORTED;
+    }
+    response = malloc(sizeof *response);
+    if (!response) {
+        return LETHE_ERR_NOMEM;
+    }
+    err = send_put(s3, key, bytes, len, NULL, NULL, response);
+    if (!err && !success(response)) {
+        err = odd("PUT", response);
+    }
+    free(response);
+    return err;
+}
+
 static enum lethe_err s3_remove(struct lethe_store *store, const char *key)
 {
     const struct lethe_s3_call call = {.method = "DELETE", .key = key};
@@ -344,6 +374,7 @@ static const struct lethe_store_ops s3_ops = {
     .get = s3_get,
     .put = s3_put,
     .replace = s3_replace,
+    .overwrite = s3_overwrite,
     .remove = s3_remove,
     .list = lethe_s3_list,
     .stat = s3_stat,

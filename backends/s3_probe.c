@@ -124,9 +124,7 @@ enum lethe_err lethe_s3_probe(struct lethe_s3 *s3, enum lethe_s3_conditions *out
     if (!err) {
         atomic_store(&s3->conditions, (int)*out);
         if (*out == LETHE_S3_CONDITIONS_NONE) {
-            lethe_log(LETHE_LOG_WARN,
-                      "the store of bucket %s has no conditional writes (If-None-Match, If-Match): a vault "
-                      "needs them",
+            lethe_log(LETHE_LOG_DEBUG, "the store of bucket %s has no conditional writes",
                       s3->place.bucket);
         }
     }

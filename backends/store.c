@@ -79,6 +79,15 @@ enum lethe_err lethe_store_replace(struct lethe_store *store, const char *key, c
     return err;
 }
 
+enum lethe_err lethe_store_overwrite(struct lethe_store *store, const char *key, const uint8_t *bytes,
+                                     size_t len)
+{
+    if (!lethe_store_key_valid(key)) {
+        return LETHE_ERR_ARG;
+    }
+    return store->ops->overwrite ? store->ops->overwrite(store, key, bytes, len) : LETHE_ERR_UNSUPPORTED;
+}
+
 enum lethe_err lethe_store_remove(struct lethe_store *store, const char *key)
 {
     return lethe_store_key_valid(key) ? store->ops->remove(store, key) : LETHE_ERR_ARG;

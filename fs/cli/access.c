@@ -199,7 +199,7 @@ int lethe_cli_sync(const char *path, int64_t patience)
     if (err == LETHE_ERR_CONFLICT) {
         return lethe_cli_fail(
             err,
-            "%s: another device has published to the vault: everything is kept on this device,"
+            "%s: another device has published to the vault or taken it over: everything is kept on this device,"
             " nothing more is published; see 'lethefs recover'",
             path);
     }

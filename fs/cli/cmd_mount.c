@@ -165,6 +165,7 @@ int lethe_cmd_mount(int argc, char **argv)
         {"effort", LETHE_OPTION_TEXT, &effort, 0, 0, "LEVEL fast (default) or strong"},
         {"passfile", LETHE_OPTION_TEXT, &passfile, 0, 0, "FILE passphrase from its first bytes"},
         {"extpass", LETHE_OPTION_TEXT, &extpass, 0, 0, "COMMAND passphrase from its output"},
+        {"take-over", LETHE_OPTION_FLAG, &daemon.session.take_over, 0, 0, "bind the vault to this device"},
         LETHE_CLI_STORE_OPTIONS("", daemon.session.store),
         LETHE_CLI_OPTIONS_END,
     };
@@ -183,6 +184,10 @@ int lethe_cmd_mount(int argc, char **argv)
         code = take_words(&words, &lists, copies);
     }
     if (code >= 0) {
+        goto out;
+    }
+    if (daemon.session.take_over && (words.read_only || pick(at, words.at))) {
+        code = lethe_cli_usage("mount: --take-over is for a mount that writes: leave -o ro and --at out");
         goto out;
     }
     daemon.session.at = INT64_MAX;

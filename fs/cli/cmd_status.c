@@ -106,7 +106,7 @@ static void print_pending(const json_t *object)
                lethe_cli_bytes(number(pending, "bytes"), text), number(pending, "changes") ? ", changes of the tree" : "",
                json_is_true(json_object_get(pending, "busy")) ? ", an epoch is under way" : "");
     if (json_is_true(json_object_get(object, "stopped"))) {
-        print_line("stopped", "another device has published to the vault; see 'lethefs recover'");
+        print_line("stopped", "another device has published to the vault or taken it over; see 'lethefs recover'");
     }
     if (error) {
         print_line("last error", "%s, since %s", error, when((int64_t)number(object, "error_since"), text));
@@ -131,6 +131,7 @@ static void print_store(const json_t *object)
 
 static void print_session(const json_t *object)
 {
+    const char *bound = json_string_value(json_object_get(object, "bound_to"));
     json_t *cache = json_object_get(object, "cache");
     char limit[32], dirty[32], cached[32];
 
@@ -143,6 +144,10 @@ static void print_session(const json_t *object)
                    "on this device alone: export them with 'lethefs model export', or the photos go with it");
     }
     print_store(object);
+    if (bound) {
+        print_line("bound to", "%s, the only one that may write: the store has no conditional writes; see 'lethefs"
+                   " mount --take-over'", bound);
+    }
     print_pending(object);
     print_line("cache", "%s of dirty and %s of clean content, limit %s",
                lethe_cli_bytes(number(cache, "dirty"), dirty),

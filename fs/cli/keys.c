@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "fs/mount/session.h"
 #include "fs/vault/journal.h"
@@ -26,6 +27,16 @@ static enum lethe_err check_generation(const struct lethe_keys *keys)
             keys->location);
     }
     return err;
+}
+
+/* Without conditional writes, a mount and this command would undo each other's heads. */
+static enum lethe_err check_binding(struct lethe_keys *keys, const char *state_dir)
+{
+    enum lethe_err err = lethe_vault_refuse_others(keys->vault);
+
+    return err || lethe_vault_binding(keys->vault) == LETHE_BINDING_NONE
+               ? err
+               : lethe_session_lock(state_dir, &keys->lock_fd);
 }
 
 static enum lethe_err unlock(const struct lethe_keys *keys, const struct lethe_vault_file *file,
@@ -52,12 +63,14 @@ enum lethe_err lethe_keys_open(const char *location, const struct lethe_cli_acce
     struct lethe_vault_file *file = NULL;
     struct lethe_secret *device = NULL, *master = NULL;
     char *state_dir = NULL;
+    struct lethe_id writer;
     uint8_t hash[32];
     enum lethe_err err;
 
-    *keys = (struct lethe_keys){.location = location};
+    *keys = (struct lethe_keys){.location = location, .lock_fd = -1};
     err = lethe_cli_state_dir(location, access, &state_dir);
     err = err ? err : lethe_session_device_secret(state_dir, &device);
+    err = err ? err : lethe_session_writer(state_dir, &writer);
     err = err ? err : lethe_store_open_with(location, false, &access->store, &store);
     if (err) {
         goto out;
@@ -78,7 +91,11 @@ enum lethe_err lethe_keys_open(const char *location, const struct lethe_cli_acce
     file = NULL;
     master = NULL;
     device = NULL;
-    err = err ? err : check_generation(keys);
+    if (!err) {
+        lethe_vault_set_writer(keys->vault, &writer);
+        err = check_generation(keys);
+    }
+    err = err ? err : check_binding(keys, state_dir);
 out:
     lethe_store_close(retrying);
     lethe_vault_file_free(file);
@@ -96,7 +113,10 @@ void lethe_keys_release(struct lethe_keys *keys)
     lethe_vault_free(keys->vault);
     lethe_vault_file_free(keys->file);
     lethe_cli_secret_free(&keys->secret);
-    *keys = (struct lethe_keys){0};
+    if (keys->lock_fd >= 0) {
+        close(keys->lock_fd);
+    }
+    *keys = (struct lethe_keys){.lock_fd = -1};
 }
 
 enum lethe_err lethe_keys_own_slot(struct lethe_keys *keys)
@@ -159,7 +179,7 @@ static enum lethe_err replace_file(struct lethe_keys *keys, const struct lethe_b
     struct lethe_buf there = {0};
     struct lethe_store_version version;
     enum lethe_err err =
-        lethe_store_replace(store, VAULT_JSON, json->data, json->len, &keys->version, &version);
+        lethe_vault_replace(keys->vault, VAULT_JSON, json->data, json->len, &keys->version, &version);
 
     if (err == LETHE_ERR_UNREACHABLE || err == LETHE_ERR_CONFLICT) {
         enum lethe_err reading = lethe_store_get(store, VAULT_JSON, 0, json->len + 1, &there, NULL);

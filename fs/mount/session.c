@@ -160,6 +160,27 @@ enum lethe_err lethe_session_device_secret(const char *state_dir, struct lethe_s
     return err;
 }
 
+enum lethe_err lethe_session_writer(const char *state_dir, struct lethe_id *out)
+{
+    struct lethe_buf bytes = {0};
+    char path[4096];
+    enum lethe_err err;
+
+    snprintf(path, sizeof path, "%s/writer", state_dir);
+    err = lethe_file_read(path, sizeof out->bytes, &bytes);
+    if (!err && bytes.len == sizeof out->bytes) {
+        memcpy(out->bytes, bytes.data, sizeof out->bytes);
+    } else if (!err || err == LETHE_ERR_NOT_FOUND) {
+        lethe_vault_new_id(out);
+        err = lethe_file_write_durably(path, out->bytes, sizeof out->bytes, 0600);
+    }
+    if (err) {
+        lethe_log(LETHE_LOG_ERROR, "%s cannot be read or made: %s", path, lethe_err_str(err));
+    }
+    lethe_buf_release(&bytes);
+    return err;
+}
+
 enum lethe_err lethe_session_check_file(struct lethe_vault *vault)
 {
     struct lethe_head head;
@@ -183,7 +204,7 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
     struct lethe_store *store = NULL;
     struct lethe_vault_file *file = NULL;
     struct lethe_secret *device = NULL, *master = NULL;
-    struct lethe_id id;
+    struct lethe_id id, writer;
     uint8_t hash[32];
     char pairs[4096];
     enum lethe_err err = lethe_store_open_with(options->location, false, &options->store, &store);
@@ -206,6 +227,7 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
     if (!err) {
         err = lethe_session_device_secret(session->state_dir, &device);
     }
+    err = err ? err : lethe_session_writer(session->state_dir, &writer);
     if (!err && options->at == INT64_MAX) {
         err = lethe_session_lock(session->state_dir, &session->lock_fd);
     }
@@ -244,6 +266,7 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
     master = NULL;
     device = NULL;
     if (!err) {
+        lethe_vault_set_writer(session->vault, &writer);
         err = lethe_session_check_file(session->vault);
     }
 out:
@@ -311,7 +334,7 @@ static enum lethe_err open_past(struct lethe_session *session, int64_t at)
     return err;
 }
 
-static enum lethe_err open_present(struct lethe_session *session)
+static enum lethe_err open_present(struct lethe_session *session, const struct lethe_session_options *options)
 {
     char path[4096];
     enum lethe_err err;
@@ -323,8 +346,11 @@ static enum lethe_err open_present(struct lethe_session *session)
                   " vault", session->state_dir, lethe_err_str(err));
         return err;
     }
-    err = lethe_publisher_check(session->vault, session->db);
-    if (err == LETHE_ERR_UNREACHABLE) {
+    err = lethe_publisher_check(session->vault, session->db, options->publish);
+    if (!err && options->publish) {
+        err = options->take_over ? lethe_vault_take_over(session->vault) : lethe_vault_refuse_others(session->vault);
+    }
+    if (err == LETHE_ERR_UNREACHABLE && !options->take_over) {
         lethe_log(LETHE_LOG_WARN, "the vault does not answer: going on with what is on this device");
         err = LETHE_OK;
     }
@@ -517,7 +543,7 @@ enum lethe_err lethe_session_open(const struct lethe_session_options *options, s
         err = open_vault(session, options);
     }
     if (!err) {
-        err = options->at == INT64_MAX ? open_present(session) : open_past(session, options->at);
+        err = options->at == INT64_MAX ? open_present(session, options) : open_past(session, options->at);
     }
     if (!err) {
         err = open_device(session, options);

@@ -31,6 +31,7 @@ struct lethe_session_options {
     enum lethe_effort effort;
     unsigned epoch_ms;        /* 0: the default */
     bool publish;             /* start the publisher (a mount for writing) */
+    bool take_over;           /* with publish: bind the vault to this device, where its store demands that */
     int64_t at;               /* a past moment, nanoseconds since 1970: read-only; INT64_MAX: the present */
     struct lethe_owner owner; /* of a new root directory */
     /* Puts another store around the backend (and takes it over); NULL: none. For tests that make it fail. */
@@ -63,7 +64,7 @@ struct lethe_session {
 /*
  * Opens all of it. Errors have been logged in one line that names the remedy: LETHE_ERR_UNREACHABLE (no such vault, or
  * it does not answer), LETHE_ERR_KEY (passphrase, or no device secret here), LETHE_ERR_INTEGRITY, LETHE_ERR_CONFLICT
- * and LETHE_ERR_BUSY (locked by a mount), ...
+ * and LETHE_ERR_BUSY (locked by a mount, or bound to another device), ...
  */
 enum lethe_err lethe_session_open(const struct lethe_session_options *options, struct lethe_session **out)
     LETHE_MUST_CHECK;
@@ -87,6 +88,8 @@ enum lethe_err lethe_session_check_file(struct lethe_vault *vault) LETHE_MUST_CH
 enum lethe_err lethe_session_lock(const char *state_dir, int *fd) LETHE_MUST_CHECK;
 enum lethe_err lethe_session_device_root(const struct lethe_secret *master, const struct lethe_id *vault,
                                          struct lethe_secret **out) LETHE_MUST_CHECK;
+/* state_dir/writer: who this device is to a vault that is bound to one. Made when it is not there; no secret. */
+enum lethe_err lethe_session_writer(const char *state_dir, struct lethe_id *out) LETHE_MUST_CHECK;
 /* state_dir/device-secret. */
 enum lethe_err lethe_session_device_secret(const char *state_dir, struct lethe_secret **out) LETHE_MUST_CHECK;
 

@@ -177,12 +177,13 @@ static enum lethe_err refuse_taken(struct lethe_store *store, const char *locati
 }
 
 /* The last step: vault.json. An answer that was lost is found by reading back. */
-static enum lethe_err put_vault_file(struct lethe_store *store, const struct lethe_buf *json)
+static enum lethe_err put_vault_file(struct lethe_vault *vault, const struct lethe_buf *json)
 {
+    struct lethe_store *store = lethe_vault_store(vault);
     const struct lethe_store_version none = {""};
     struct lethe_store_version version;
     struct lethe_buf there = {0};
-    enum lethe_err err = lethe_store_replace(store, VAULT_JSON, json->data, json->len, &none, &version);
+    enum lethe_err err = lethe_vault_replace(vault, VAULT_JSON, json->data, json->len, &none, &version);
 
     if (err == LETHE_ERR_UNREACHABLE && !lethe_store_get(store, VAULT_JSON, 0, json->len + 1, &there, NULL) &&
         there.len == json->len && memcmp(there.data, json->data, json->len) == 0) {
@@ -196,8 +197,6 @@ static enum lethe_err put_vault_file(struct lethe_store *store, const struct let
 static enum lethe_err furnish(struct lethe_vault *vault, const struct lethe_init_options *options,
                               struct lethe_head *head)
 {
-    const struct lethe_store_version none = {""};
-    struct lethe_store_version version;
     const uint8_t *pair = options->pair;
     size_t len = options->pair_len;
     enum lethe_err err;
@@ -218,7 +217,7 @@ static enum lethe_err furnish(struct lethe_vault *vault, const struct lethe_init
     head->generation = lethe_vault_generation(vault);
     memcpy(head->json_hash, lethe_vault_json_hash(vault), sizeof head->json_hash);
     head->time = now_seconds() * 1000000000;
-    return lethe_head_move(vault, head, &none, &version);
+    return lethe_vault_first_head(vault, head);
 }
 
 enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
@@ -236,6 +235,7 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
     struct lethe_vault_file *file = NULL;
     struct lethe_vault *vault = NULL;
     struct lethe_head head = {0};
+    struct lethe_id writer;
     struct lethe_buf json = {0};
     char phrase[LETHE_PHRASE_MAX];
     char pairs[4096];
@@ -263,6 +263,7 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
     err = err ? err : lethe_vault_file_write(file, master, &json);
     err = err ? err : lethe_session_folder(options->state_root, false, &settings.id, &state_dir);
     err = err ? err : save_device_secret(state_dir, device);
+    err = err ? err : lethe_session_writer(state_dir, &writer);
     if (err) {
         goto out;
     }
@@ -278,9 +279,12 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
     file = NULL;
     master = NULL;
     device = NULL;
+    if (!err) {
+        lethe_vault_set_writer(vault, &writer);
+    }
     err = err ? err : furnish(vault, options, &head);
     err = err ? err : make_database(vault, state_dir, &head, false);
-    err = err ? err : put_vault_file(lethe_vault_store(vault), &json);
+    err = err ? err : put_vault_file(vault, &json);
     if (err) {
         lethe_log(LETHE_LOG_ERROR, "the vault in %s could not be made: %s", options->location, lethe_err_str(err));
     }
@@ -401,6 +405,7 @@ enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, 
     struct lethe_vault *vault = NULL;
     const struct lethe_pair *pair;
     struct lethe_head head;
+    struct lethe_id writer;
     char pairs[4096];
     char *state_dir = NULL, *fresh = NULL;
     uint8_t hash[32];
@@ -436,6 +441,7 @@ enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, 
     }
     err = err ? err : lethe_secret_new(lethe_secret_bytes(options->device), &device);
     err = err ? err : save_device_secret(fresh, device);
+    err = err ? err : lethe_session_writer(fresh, &writer);
     if (err) {
         goto out;
     }
@@ -445,11 +451,18 @@ enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, 
     file = NULL;
     master = NULL;
     device = NULL;
+    if (!err) {
+        lethe_vault_set_writer(vault, &writer);
+    }
     err = err ? err : lethe_session_check_file(vault);
     err = err ? err : lethe_head_get(vault, &head, NULL);
     err = err ? err : make_database(vault, fresh, &head, true);
     if (!err) {
         keep_pairs(state_dir, fresh);
+    }
+    if (!err && lethe_vault_binding(vault) == LETHE_BINDING_OTHERS) {
+        lethe_log(LETHE_LOG_WARN, "the vault is bound to the device that wrote it last, for its store has no conditional"
+                  " writes: mount it with --take-over to write from here");
     }
     if (!err && lethe_vault_pair(vault, &head.pair, &pair)) {
         lethe_log(LETHE_LOG_WARN, "the vault's model pair is not in it: add it with 'lethefs model add' before reading");

@@ -123,6 +123,7 @@ static void put_store(struct lethe_session *session, json_t *object)
 
 json_t *lethe_status_session(struct lethe_session *session)
 {
+    static const char *const binding[] = {NULL, "this device", "another device"};
     const struct lethe_vault_settings *settings = lethe_vault_settings(session->vault);
     json_t *object = json_object();
     json_t *cache = json_object(), *stored = json_object(), *states = json_object(), *segments = json_object();
@@ -144,6 +145,9 @@ json_t *lethe_status_session(struct lethe_session *session)
     } else {
         put(object, "epoch", json_integer(query_one(session, "SELECT value FROM config WHERE key = 'epoch'")));
     }
+    put(object, "bound_to", binding[lethe_vault_binding(session->vault)]
+                                ? json_string(binding[lethe_vault_binding(session->vault)])
+                                : json_null());
     lethe_tree_count(session->tree, &counts);
     put(object, "inodes", number(counts.inodes));
     put(object, "open_files", number(counts.open_files));

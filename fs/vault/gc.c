@@ -14,6 +14,7 @@
 
 #include "fs/vault/journal.h"
 #include "fs/vault/publish.h"
+#include "lethe/log.h"
 
 #define GRACE_SECONDS (24 * 3600)
 
@@ -138,7 +139,17 @@ static enum lethe_err walk(struct gc *gc)
     bool found = false;
     enum lethe_err err = lethe_head_get(vault, &head, NULL);
     uint64_t epoch = err ? 0 : head.epoch;
+    int64_t known = 0;
 
+    /* From an older head, what newer epochs need would look like garbage. */
+    err = err ? err : lethe_vault_refuse_others(vault);
+    lethe_db_lock(gc->options->db);
+    err = err ? err : lethe_db_get_int(gc->options->db, LETHE_CONFIG_EPOCH, 0, &known);
+    lethe_db_unlock(gc->options->db);
+    if (!err && epoch < (uint64_t)known) {
+        lethe_log(LETHE_LOG_ERROR, "the vault's head is older than what this device published: nothing is collected");
+        err = lethe_vault_binding(vault) == LETHE_BINDING_OURS ? LETHE_ERR_UNREACHABLE : LETHE_ERR_INTEGRITY;
+    }
     if (!err) {
         id = head.segment;
         memcpy(chain, head.chain, sizeof chain);

@@ -32,6 +32,7 @@ static enum lethe_err head_parse(const uint8_t *bytes, size_t len, struct lethe_
     lethe_read_bytes(&reader, head->json_hash, sizeof head->json_hash);
     head->time = (int64_t)lethe_read_u64(&reader);
     lethe_read_bytes(&reader, head->pair.bytes, sizeof head->pair.bytes);
+    lethe_read_bytes(&reader, head->writer.bytes, sizeof head->writer.bytes);
     return lethe_reader_status(&reader, true);
 }
 
@@ -58,6 +59,9 @@ enum lethe_err lethe_head_get(struct lethe_vault *vault, struct lethe_head *head
                   "the vault's head is damaged or forged: restore it from a copy of the vault");
         err = LETHE_ERR_INTEGRITY;
     }
+    if (!err) {
+        lethe_vault_see_writer(vault, &head->writer);
+    }
 out:
     lethe_buf_release(&sealed);
     lethe_buf_release(&plain);
@@ -79,13 +83,14 @@ enum lethe_err lethe_head_move(struct lethe_vault *vault, const struct lethe_hea
     lethe_buf_put(&plain, head->json_hash, sizeof head->json_hash);
     lethe_buf_put_u64(&plain, (uint64_t)head->time);
     lethe_buf_put(&plain, head->pair.bytes, sizeof head->pair.bytes);
+    lethe_buf_put(&plain, head->writer.bytes, sizeof head->writer.bytes);
     err = lethe_buf_status(&plain);
     if (!err) {
         err = lethe_vault_seal(vault, LETHE_OBJECT_HEAD, NULL, NULL, 0, plain.data, plain.len, &sealed);
     }
     if (!err) {
-        err = lethe_store_replace(lethe_vault_store(vault), HEAD_KEY, sealed.data, sealed.len, expected,
-                                  version);
+        lethe_vault_see_writer(vault, &head->writer);
+        err = lethe_vault_replace(vault, HEAD_KEY, sealed.data, sealed.len, expected, version);
     }
     lethe_buf_release(&plain);
     lethe_buf_release(&sealed);

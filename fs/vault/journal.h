@@ -22,6 +22,7 @@ struct lethe_head {
     uint8_t json_hash[32];
     int64_t time;              /* nanoseconds since 1970 */
     struct lethe_id pair;      /* for new artifacts */
+    struct lethe_id writer;    /* the only device that may move the head; zero: any */
 };
 
 /* The chain's hash before the first segment. */
@@ -30,10 +31,16 @@ void lethe_journal_chain_start(const struct lethe_id *vault, uint8_t out[32]);
 /* Reads and opens the head. A missing head is LETHE_ERR_INTEGRITY. version may be NULL. */
 enum lethe_err lethe_head_get(struct lethe_vault *vault, struct lethe_head *head, struct lethe_store_version *version)
     LETHE_MUST_CHECK;
-/* Seals and moves the head if it still has the version expected; LETHE_ERR_CONFLICT, LETHE_ERR_UNREACHABLE. */
+/*
+ * Seals and moves the head if it still has the version expected; LETHE_ERR_CONFLICT, LETHE_ERR_UNREACHABLE;
+ * LETHE_ERR_UNSUPPORTED, without conditional writes and not bound to this device.
+ */
 enum lethe_err lethe_head_move(struct lethe_vault *vault, const struct lethe_head *head,
                                const struct lethe_store_version *expected, struct lethe_store_version *version)
     LETHE_MUST_CHECK;
+
+/* Writes the first head; the store decides whether head->writer binds it to this device. */
+enum lethe_err lethe_vault_first_head(struct lethe_vault *vault, struct lethe_head *head) LETHE_MUST_CHECK;
 
 struct lethe_snapshot_ref {
     uint64_t epoch;      /* the epoch of whose cut it is; 0: none */

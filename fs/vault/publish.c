@@ -287,6 +287,15 @@ static bool is_past(const struct lethe_head *head, const struct past *past)
     return head->epoch == past->epoch && memcmp(head->chain, past->chain, sizeof head->chain) == 0;
 }
 
+/*
+ * Without conditional writes a write of ours may arrive late and undo a later one, and a store may show what was. Nobody
+ * else writes there: the older head is known, and is moved on from.
+ */
+static bool was_set_back(struct lethe_vault *vault, const struct lethe_head *head, const struct past *past)
+{
+    return lethe_vault_binding(vault) == LETHE_BINDING_OURS && head->epoch < past->epoch;
+}
+
 /* Moves the head from the past to this epoch; an answer that was lost is found by reading back. */
 static enum lethe_err move_head(struct lethe_vault *vault, const struct past *past, const struct lethe_epoch *epoch)
 {
@@ -302,7 +311,10 @@ static enum lethe_err move_head(struct lethe_vault *vault, const struct past *pa
         if (is_ours(&head, epoch)) {
             return LETHE_OK;
         }
-        if (!is_past(&head, past)) {
+        if (lethe_vault_refuse_others(vault)) {
+            return LETHE_ERR_CONFLICT;
+        }
+        if (!is_past(&head, past) && !was_set_back(vault, &head, past)) {
             lethe_log(LETHE_LOG_ERROR,
                       "the vault's head was moved by another device (epoch %llu, this device knows %llu): nothing is"
                       " published from here; run 'lethefs recover' on this device to go on from there",
@@ -320,6 +332,10 @@ static enum lethe_err move_head(struct lethe_vault *vault, const struct past *pa
             memcpy(head.json_hash, lethe_vault_json_hash(vault), sizeof head.json_hash);
         }
         err = lethe_head_move(vault, &head, &version, &version);
+        if (err == LETHE_ERR_UNSUPPORTED) {
+            lethe_log(LETHE_LOG_ERROR, "the vault's store has no conditional writes, and the vault is bound to no device:"
+                                       " unmount it, then run 'lethefs mount --take-over'");
+        }
         if (!err || (err != LETHE_ERR_CONFLICT && err != LETHE_ERR_UNREACHABLE)) {
             return err;
         }
@@ -533,7 +549,39 @@ enum lethe_err lethe_epoch_publish(const struct lethe_publisher_options *options
     return err;
 }
 
-enum lethe_err lethe_publisher_check(struct lethe_vault *vault, struct lethe_db *db)
+/* The newest head once more, from what the device knows. */
+static enum lethe_err mend_head(struct lethe_vault *vault, struct lethe_db *db, const struct past *past)
+{
+    struct lethe_store_version version;
+    struct lethe_head head;
+    int64_t time = 0;
+    enum lethe_err err = lethe_head_get(vault, &head, &version);
+
+    if (!err && !was_set_back(vault, &head, past)) {
+        return LETHE_ERR_UNREACHABLE; /* it changes while we look: the publisher settles it */
+    }
+    lethe_db_lock(db);
+    err = err ? err : lethe_db_get_int(db, LETHE_CONFIG_TIME, 0, &time);
+    lethe_db_unlock(db);
+    if (err) {
+        return err;
+    }
+    lethe_log(LETHE_LOG_WARN, "the vault's head was set back to epoch %llu (a write that came late, or a store that was"
+              " restored): moving it to epoch %llu again", (unsigned long long)head.epoch,
+              (unsigned long long)past->epoch);
+    head.epoch = past->epoch;
+    head.segment = past->segment;
+    memcpy(head.chain, past->chain, sizeof head.chain);
+    head.time = time;
+    head.pair = past->pair;
+    if (lethe_vault_generation(vault) > head.generation) {
+        head.generation = lethe_vault_generation(vault);
+        memcpy(head.json_hash, lethe_vault_json_hash(vault), sizeof head.json_hash);
+    }
+    return lethe_head_move(vault, &head, &version, &version);
+}
+
+enum lethe_err lethe_publisher_check(struct lethe_vault *vault, struct lethe_db *db, bool mend)
 {
     struct lethe_publisher_options options = {.vault = vault, .db = db};
     struct lethe_epoch pending = {0};
@@ -560,6 +608,9 @@ enum lethe_err lethe_publisher_check(struct lethe_vault *vault, struct lethe_db 
     }
     if (err && err != LETHE_ERR_NOT_FOUND) {
         return err;
+    }
+    if (was_set_back(vault, &head, &past)) {
+        return mend ? mend_head(vault, db, &past) : LETHE_OK;
     }
     if (head.epoch <= past.epoch) {
         lethe_log(LETHE_LOG_ERROR,

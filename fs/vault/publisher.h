@@ -49,9 +49,10 @@ struct lethe_publisher_options {
 /*
  * Compares the vault's head with what this device saw: LETHE_ERR_INTEGRITY for an older or different history,
  * LETHE_ERR_CONFLICT when another device published since, LETHE_ERR_UNREACHABLE. One log line says why. When the
- * intent of this device turns out to have happened, its row is settled.
+ * intent of this device turns out to have happened, its row is settled. In a vault that is bound to this device an older
+ * head of its own is no violation; mend: it is moved to the newest epoch again.
  */
-enum lethe_err lethe_publisher_check(struct lethe_vault *vault, struct lethe_db *db) LETHE_MUST_CHECK;
+enum lethe_err lethe_publisher_check(struct lethe_vault *vault, struct lethe_db *db, bool mend) LETHE_MUST_CHECK;
 
 /* Starts the thread. Borrows everything. */
 enum lethe_err lethe_publisher_new(const struct lethe_publisher_options *options, struct lethe_publisher **out)

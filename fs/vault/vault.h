@@ -34,6 +34,28 @@ struct lethe_store *lethe_vault_store(const struct lethe_vault *vault);
 uint64_t lethe_vault_generation(const struct lethe_vault *vault);
 const uint8_t *lethe_vault_json_hash(const struct lethe_vault *vault);
 
+/* --- who may move the head (fs/vault/bound.c) --- */
+
+/* The head names one device where the store has no conditional writes (lethefs-format(5), HEAD). */
+enum lethe_binding { LETHE_BINDING_NONE, LETHE_BINDING_OURS, LETHE_BINDING_OTHERS };
+
+/* This device's id as a writer. Before anything else is done with the vault; else it is nobody's. */
+void lethe_vault_set_writer(struct lethe_vault *vault, const struct lethe_id *writer);
+/* As the head that was read or written last says. */
+enum lethe_binding lethe_vault_binding(struct lethe_vault *vault);
+void lethe_vault_see_writer(struct lethe_vault *vault, const struct lethe_id *writer);
+/* LETHE_ERR_BUSY, logged, when the vault is bound to another device. */
+enum lethe_err lethe_vault_refuse_others(struct lethe_vault *vault) LETHE_MUST_CHECK;
+/*
+ * As lethe_store_replace, for head and vault.json. On the device that the vault is bound to it works without conditional
+ * writes as well: by reading before (LETHE_ERR_CONFLICT) and after (LETHE_ERR_UNREACHABLE: not seen to have happened).
+ */
+enum lethe_err lethe_vault_replace(struct lethe_vault *vault, const char *key, const uint8_t *bytes, size_t len,
+                                   const struct lethe_store_version *expected,
+                                   struct lethe_store_version *version) LETHE_MUST_CHECK;
+/* Binds the vault to this device if its store has no conditional writes, else to none. Errors have been logged. */
+enum lethe_err lethe_vault_take_over(struct lethe_vault *vault) LETHE_MUST_CHECK;
+
 /* A fresh random id. */
 void lethe_vault_new_id(struct lethe_id *out);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Shared by vault.c and pairs.c alone. */
+/* Shared by vault.c, pairs.c and bound.c alone. */
 #ifndef LETHE_FS_VAULT_VAULT_PRIVATE_H
 #define LETHE_FS_VAULT_VAULT_PRIVATE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "fs/vault/vault.h"
 
@@ -20,6 +21,8 @@ struct lethe_vault {
     struct lethe_secret *pair_root; /* of master and device */
     uint8_t json_hash[32];
     char *pairs_dir;
+    struct lethe_id writer; /* this device; set before any head is read */
+    atomic_int binding;     /* enum lethe_binding, by the head that was seen last */
     pthread_mutex_t lock;            /* guards pairs */
     struct lethe_vault_pair *pairs; /* loaded ones; never removed while the vault is open */
 };

@@ -42,9 +42,15 @@ struct lethe_store_ops {
     /*
      * Replaces the object if its version still is *expected ("": it must not exist); LETHE_ERR_CONFLICT otherwise.
      * On LETHE_ERR_UNREACHABLE it is unknown whether it happened: the caller reads back. Durable on return.
+     * LETHE_ERR_UNSUPPORTED, and nothing changed: the store has no conditional writes.
      */
     enum lethe_err (*replace)(struct lethe_store *store, const char *key, const uint8_t *bytes, size_t len,
                               const struct lethe_store_version *expected, struct lethe_store_version *version);
+    /*
+     * Writes a replaceable object whatever is there, durable on return. For a store whose replace is
+     * LETHE_ERR_UNSUPPORTED for want of conditional writes; NULL: replace works, nobody needs this.
+     */
+    enum lethe_err (*overwrite)(struct lethe_store *store, const char *key, const uint8_t *bytes, size_t len);
     /* LETHE_OK also when the object is not there. */
     enum lethe_err (*remove)(struct lethe_store *store, const char *key);
     /* Calls each for every key that begins with prefix, in any order; a non-zero result stops and is returned. */
@@ -67,6 +73,9 @@ enum lethe_err lethe_store_put(struct lethe_store *store, const char *key, const
     LETHE_MUST_CHECK;
 enum lethe_err lethe_store_replace(struct lethe_store *store, const char *key, const uint8_t *bytes, size_t len,
                                    const struct lethe_store_version *expected, struct lethe_store_version *version)
+    LETHE_MUST_CHECK;
+/* LETHE_ERR_UNSUPPORTED where there is no need for it. */
+enum lethe_err lethe_store_overwrite(struct lethe_store *store, const char *key, const uint8_t *bytes, size_t len)
     LETHE_MUST_CHECK;
 enum lethe_err lethe_store_remove(struct lethe_store *store, const char *key) LETHE_MUST_CHECK;
 enum lethe_err lethe_store_list(struct lethe_store *store, const char *prefix,
@@ -106,6 +115,7 @@ struct lethe_fault_plan {
     unsigned permille;        /* of calls that fail at random */
     unsigned lost_answer_permille; /* of puts and replaces that happen, and then report LETHE_ERR_UNREACHABLE */
     enum lethe_err error;     /* what a failure returns; 0 means LETHE_ERR_UNREACHABLE */
+    bool no_conditions;       /* replace is LETHE_ERR_UNSUPPORTED, and overwrite works */
 };
 enum lethe_err lethe_store_fault_new(struct lethe_store *inner, const struct lethe_fault_plan *plan,
                                      struct lethe_store **out) LETHE_MUST_CHECK;

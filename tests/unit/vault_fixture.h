@@ -51,6 +51,7 @@ struct trouble {
     unsigned nth; /* the call that is hit; 0: none */
     unsigned calls;
     bool hit;
+    bool no_conditions; /* the backend has no conditional writes */
 };
 
 struct trouble_store {
@@ -144,6 +145,14 @@ static inline enum lethe_err trouble_replace(struct lethe_store *store, const ch
                                                           version));
 }
 
+static inline enum lethe_err trouble_overwrite(struct lethe_store *store, const char *key, const uint8_t *bytes,
+                                               size_t len)
+{
+    enum lethe_err err = trouble_before(store);
+
+    return err ? err : trouble_after(store, lethe_store_overwrite(trouble_of(store)->inner, key, bytes, len));
+}
+
 static inline enum lethe_err trouble_remove(struct lethe_store *store, const char *key)
 {
     enum lethe_err err = trouble_before(store);
@@ -178,11 +187,24 @@ static inline void trouble_close(struct lethe_store *store)
 
 static inline struct lethe_store *trouble_decorate(void *context, struct lethe_store *inner)
 {
-    static const struct lethe_store_ops ops = {trouble_get,  trouble_put,  trouble_replace, trouble_remove,
-                                               trouble_list, trouble_stat, trouble_close};
+    static const struct lethe_store_ops ops = {
+        .get = trouble_get,
+        .put = trouble_put,
+        .replace = trouble_replace,
+        .overwrite = trouble_overwrite,
+        .remove = trouble_remove,
+        .list = trouble_list,
+        .stat = trouble_stat,
+        .close = trouble_close,
+    };
     struct trouble_store *store = calloc(1, sizeof *store);
 
     assert_non_null(store);
+    if (((struct trouble *)context)->no_conditions) {
+        const struct lethe_fault_plan plan = {.no_conditions = true};
+
+        assert_int_equal(lethe_store_fault_new(inner, &plan, &inner), LETHE_OK);
+    }
     *store = (struct trouble_store){.base = {.ops = &ops}, .inner = inner, .trouble = context};
     return &store->base;
 }
