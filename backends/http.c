@@ -548,6 +548,33 @@ static void say_away(struct lethe_http *http, const struct transfer *transfer, c
     }
 }
 
+/* What a person can do about it, after the cause. */
+static const char *cause_of(CURLcode code, bool tls)
+{
+    switch ((int)code) {
+    case CURLE_COULDNT_RESOLVE_HOST:
+        return "no host of that name is known: check --endpoint, or the network";
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        return "the proxy's name is not known: check HTTPS_PROXY or http_proxy";
+    case CURLE_COULDNT_CONNECT:
+        return "nobody listens there: check --endpoint, or whether the service runs";
+    case CURLE_OPERATION_TIMEDOUT:
+        return "no answer in time: check --endpoint, or the network";
+    case CURLE_SSL_CONNECT_ERROR:
+        return "no TLS can be agreed on: write http:// in --endpoint if the service has none";
+    case CURLE_GOT_NOTHING:
+    case CURLE_RECV_ERROR:
+    case CURLE_SEND_ERROR:
+        return tls ? "it closed the connection" : "it closed the connection (https:// in --endpoint where it wants TLS)";
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_WEIRD_SERVER_REPLY:
+        return tls ? "what answers does not speak HTTP: check --endpoint"
+                   : "what answers does not speak plain HTTP: write https:// in --endpoint, or check the port";
+    default:
+        return curl_easy_strerror(code);
+    }
+}
+
 static enum lethe_err judge(struct transfer *transfer, CURLcode code)
 {
     struct lethe_http *http = transfer->http;
@@ -572,8 +599,8 @@ static enum lethe_err judge(struct transfer *transfer, CURLcode code)
         if (!atomic_exchange(&http->away, true)) {
             lethe_log(
                 LETHE_LOG_ERROR,
-                "the store's certificate is not trusted (%s): set AWS_CA_BUNDLE to a file that holds its "
-                "authority, or check the endpoint",
+                "the store's certificate is not trusted: give --cacert (or AWS_CA_BUNDLE) a file with its "
+                "authority, or check --endpoint (%s)",
                 curl_easy_strerror(code));
         }
         return LETHE_ERR_DENIED;
@@ -585,7 +612,7 @@ static enum lethe_err judge(struct transfer *transfer, CURLcode code)
         say_away(http, transfer, "it took too long");
         return LETHE_ERR_UNREACHABLE;
     default:
-        say_away(http, transfer, curl_easy_strerror(code));
+        say_away(http, transfer, cause_of(code, strncmp(transfer->request->url, "https", 5) == 0));
         return LETHE_ERR_UNREACHABLE;
     }
 }

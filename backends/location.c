@@ -4,6 +4,7 @@
 
 #include "backends/dir.h"
 #include "backends/s3.h"
+#include "lethe/log.h"
 #include "lethe/store.h"
 
 static enum lethe_err open_dir(const char *path, bool create, bool read_only, struct lethe_store **out)
@@ -33,7 +34,7 @@ static enum lethe_err open_any(const char *location, bool create, const struct l
     return open_dir(location, create, read_only, out);
 }
 
-enum lethe_err lethe_store_open_with(const char *location, bool create,
+static enum lethe_err open_location(const char *location, bool create,
                                      const struct lethe_store_options *options, struct lethe_store **out)
 {
     struct lethe_store *store = NULL;
@@ -48,21 +49,38 @@ enum lethe_err lethe_store_open_with(const char *location, bool create,
     return err;
 }
 
-enum lethe_err lethe_store_open(const char *location, bool create, struct lethe_store **out)
-{
-    return lethe_store_open_with(location, create, NULL, out);
-}
-
-const char *lethe_store_why(enum lethe_err err)
+static const char *why(enum lethe_err err)
 {
     switch ((int)err) {
     case LETHE_ERR_UNSUPPORTED:
         return "this version has no backend for that (a path, file:///path or s3://bucket/prefix works)";
     case LETHE_ERR_NOT_FOUND:
-        return "there is no such folder or bucket";
-    case LETHE_ERR_KEY: /* a passphrase comes later */
-        return "the store wants credentials that it knows";
+        return "there is no such folder";
     default:
         return lethe_err_str(err);
     }
 }
+
+bool lethe_store_told(const char *location, enum lethe_err err)
+{
+    return strncmp(location, "s3://", 5) == 0 &&
+           (err == LETHE_ERR_KEY || err == LETHE_ERR_DENIED || err == LETHE_ERR_UNREACHABLE ||
+            err == LETHE_ERR_ARG || err == LETHE_ERR_NOSPACE);
+}
+
+enum lethe_err lethe_store_open_with(const char *location, bool create,
+                                     const struct lethe_store_options *options, struct lethe_store **out)
+{
+    enum lethe_err err = open_location(location, create, options, out);
+
+    if (err && !lethe_store_told(location, err)) {
+        lethe_log(LETHE_LOG_ERROR, "%s cannot be %s: %s", location, create ? "made" : "opened", why(err));
+    }
+    return err;
+}
+
+enum lethe_err lethe_store_open(const char *location, bool create, struct lethe_store **out)
+{
+    return lethe_store_open_with(location, create, NULL, out);
+}
+

@@ -451,7 +451,7 @@ enum lethe_err lethe_s3_open(const char *location, const struct lethe_store_opti
     err = err ? err : greet(s3);
     if (err) {
         s3_close(&s3->base);
-        return err;
+        return err == LETHE_ERR_DENIED || err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_UNREACHABLE : err;
     }
     *out = &s3->base;
     return LETHE_OK;

@@ -60,7 +60,7 @@ struct lethe_s3_call {
 
 /*
  * Signs and sends. LETHE_OK: response->status is 2xx, 304, 409, 412, 416 or 501, or 404 of an object;
- * everything else has become an error: LETHE_ERR_UNREACHABLE, LETHE_ERR_KEY, LETHE_ERR_DENIED,
+ * everything else has become an error: LETHE_ERR_UNREACHABLE, LETHE_ERR_KEY (or no permission), LETHE_ERR_DENIED,
  * LETHE_ERR_NOT_FOUND (no such bucket) and those of lethe_http_send. The cause is logged once. A wrong clock
  * and expired credentials are mended, and tried once more.
  */

@@ -329,7 +329,7 @@ static enum lethe_err judge_refusal(struct lethe_s3 *s3, const struct lethe_http
         "the store denies access to bucket %s (%s): give these credentials permission to get, put, delete "
         "and list",
         s3->place.bucket, error->code[0] ? error->code : "no reason given");
-    return LETHE_ERR_DENIED;
+    return LETHE_ERR_KEY;
 }
 
 static enum lethe_err judge_region(struct lethe_s3 *s3, const struct lethe_http_response *response,
@@ -388,7 +388,13 @@ static enum lethe_err judge(struct lethe_s3 *s3, const struct lethe_http_respons
         say(s3, CAUSE_BUSY, LETHE_LOG_INFO, "the store answers %d %s", status, error.code);
         return LETHE_ERR_UNREACHABLE;
     }
-    say(s3, CAUSE_OTHER, LETHE_LOG_ERROR, "the store refuses a %s: %d %s %s", "request", status, error.code,
+    if (error.code[0] == '\0') { /* no words of S3 */
+        say(s3, CAUSE_OTHER, LETHE_LOG_ERROR,
+            "%s answers %d as no S3 service would: check --endpoint (%s)", s3->place.host, status,
+            s3->place.tls ? "host and port" : "host and port; https:// where the service wants TLS");
+        return LETHE_ERR_DENIED;
+    }
+    say(s3, CAUSE_OTHER, LETHE_LOG_ERROR, "the store refuses a request: %d %s %s", status, error.code,
         error.message);
     return LETHE_ERR_IO;
 }
@@ -425,7 +431,7 @@ enum lethe_err lethe_s3_send(struct lethe_s3 *s3, const struct lethe_s3_call *ca
             err = send_once(s3, &asking, payload, answer);
             err = err ? err : judge(s3, answer, &again);
             if (!err && answer->status < 300) {
-                err = LETHE_ERR_DENIED; /* may get, may not look */
+                err = LETHE_ERR_KEY; /* may get, may not look */
             }
             free(answer);
         } else {

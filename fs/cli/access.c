@@ -56,7 +56,6 @@ enum lethe_err lethe_cli_state_dir(const char *location, const struct lethe_cli_
     *out = NULL;
     err = err ? err : lethe_store_open_with(location, false, &access->store, &store);
     if (err) {
-        (void)lethe_cli_fail(err, "%s cannot be opened: %s", location, lethe_store_why(err));
         return err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_UNREACHABLE : err;
     }
     err = lethe_session_vault_file(store, location, &file, hash, NULL);
@@ -146,15 +145,16 @@ enum lethe_err lethe_cli_flush(const char *path)
 struct waiting {
     struct lethe_progress progress;
     const char *path;
-    int64_t patience; /* seconds */
-    int64_t since;    /* monotonic seconds since when the vault has not answered; 0: it does */
+    int64_t patience; /* milliseconds */
+    int64_t since;    /* monotonic milliseconds since when the vault has not answered; 0: it does */
 };
 
 static void on_progress(void *context, const json_t *object)
 {
     struct waiting *waiting = context;
     const char *error = json_string_value(json_object_get(object, "last_error"));
-    struct timespec now;
+    struct timespec clock;
+    int64_t now;
 
     lethe_progress_update(&waiting->progress, (uint64_t)json_integer_value(json_object_get(object, "done")),
                           (uint64_t)json_integer_value(json_object_get(object, "total")));
@@ -162,11 +162,12 @@ static void on_progress(void *context, const json_t *object)
         waiting->since = 0;
         return;
     }
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_MONOTONIC, &clock);
+    now = (int64_t)clock.tv_sec * 1000 + clock.tv_nsec / 1000000;
     if (waiting->since == 0) {
-        waiting->since = now.tv_sec + (now.tv_sec == 0);
+        waiting->since = now;
     }
-    if (waiting->patience && now.tv_sec - waiting->since >= waiting->patience) {
+    if (waiting->patience && now - waiting->since >= waiting->patience) {
         lethe_progress_end(&waiting->progress);
         /* The daemon goes on trying; only this command gives up. */
         exit(lethe_cli_fail(LETHE_ERR_UNREACHABLE,
@@ -178,7 +179,7 @@ static void on_progress(void *context, const json_t *object)
 
 int lethe_cli_sync(const char *path, int64_t patience)
 {
-    struct waiting waiting = {.path = path, .patience = patience};
+    struct waiting waiting = {.path = path, .patience = patience * 1000};
     json_t *answer = NULL;
     enum lethe_err err = lethe_cli_flush(path);
 

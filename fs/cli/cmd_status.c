@@ -212,7 +212,7 @@ static int status_closed(const char *location, const struct lethe_cli_access *ac
     enum lethe_err err = lethe_store_open_with(location, false, &access->store, &store);
 
     if (err) {
-        return lethe_cli_fail(err, "%s cannot be opened: %s", location, lethe_store_why(err));
+        return lethe_exit_code(err);
     }
     err = lethe_session_vault_file(store, location, &file, hash, NULL);
     err =

@@ -58,7 +58,6 @@ static enum lethe_err steal(struct drill *drill)
     options.read_only = true;
     err = lethe_store_open_with(location, false, &options, &drill->store);
     if (err) {
-        lethe_log(LETHE_LOG_ERROR, "%s cannot be opened: %s", location, lethe_store_why(err));
         return err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_UNREACHABLE : err;
     }
     return lethe_session_vault_file(drill->store, location, &drill->file, hash, NULL);

@@ -17,6 +17,7 @@
 #include "fs/mount/control_private.h"
 #include "fs/mount/status.h"
 #include "fs/vault/gc.h"
+#include "fs/vault/watch.h"
 #include "lethe/log.h"
 
 #define CONNECTIONS 16
@@ -88,15 +89,20 @@ static void finish(int fd, json_t *object, enum lethe_err err)
 static json_t *progress_object(struct lethe_session *session)
 {
     struct lethe_publisher_status status;
+    struct lethe_watch_status watch = {0};
     json_t *object = json_object();
+    enum lethe_err why;
 
     lethe_publisher_status(session->publisher, &status);
     (void)json_object_set_new(object, "progress", json_true());
     (void)json_object_set_new(object, "total", json_integer((json_int_t)status.sealing_total));
     (void)json_object_set_new(object, "done", json_integer((json_int_t)status.sealing_done));
     (void)json_object_set_new(object, "bytes", json_integer((json_int_t)status.original_bytes));
-    (void)json_object_set_new(object, "last_error",
-                              status.last_error ? json_string(lethe_err_str(status.last_error)) : json_null());
+    if (session->watch) { /* it knows at the first failure, the publisher only when all tries have failed */
+        lethe_watch_status(session->watch, &watch);
+    }
+    why = watch.away ? watch.why : status.last_error;
+    (void)json_object_set_new(object, "last_error", why ? json_string(lethe_err_str(why)) : json_null());
     return object;
 }
 

@@ -66,7 +66,9 @@ enum lethe_err lethe_session_vault_file(struct lethe_store *store, const char *l
         goto out;
     }
     if (err) {
-        lethe_log(LETHE_LOG_ERROR, "%s cannot be read: %s", location, lethe_err_str(err));
+        if (!lethe_store_told(location, err)) {
+            lethe_log(LETHE_LOG_ERROR, "%s cannot be read: %s", location, lethe_err_str(err));
+        }
         goto out;
     }
     err = lethe_vault_file_parse(json.data, json.len, file);
@@ -210,7 +212,6 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
     enum lethe_err err = lethe_store_open_with(options->location, false, &options->store, &store);
 
     if (err) {
-        lethe_log(LETHE_LOG_ERROR, "%s cannot be opened: %s", options->location, lethe_store_why(err));
         err = err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_UNREACHABLE : err;
         goto out;
     }

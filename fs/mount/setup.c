@@ -167,7 +167,7 @@ static enum lethe_err refuse_taken(struct lethe_store *store, const char *locati
     if (!err && head && !taken) {
         err = lethe_store_remove(store, "head");
     }
-    if (err) {
+    if (err && !lethe_store_told(location, err)) {
         lethe_log(LETHE_LOG_ERROR, "%s cannot be read: %s", location, lethe_err_str(err));
     } else if (taken) {
         lethe_log(LETHE_LOG_ERROR, "%s already holds a vault: choose another place, or mount it", location);
@@ -245,7 +245,6 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
 
     err = err ? err : lethe_store_open_with(options->location, true, &options->store, &store);
     if (err) {
-        lethe_log(LETHE_LOG_ERROR, "%s cannot be made: %s", options->location, lethe_store_why(err));
         goto out;
     }
     if (options->decorate) {
@@ -414,7 +413,6 @@ enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, 
     *set_aside = NULL;
     err = err ? err : lethe_store_open_with(options->location, false, &options->store, &store);
     if (err) {
-        lethe_log(LETHE_LOG_ERROR, "%s cannot be opened: %s", options->location, lethe_store_why(err));
         err = err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_UNREACHABLE : err;
         goto out;
     }

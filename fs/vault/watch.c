@@ -92,6 +92,15 @@ static enum lethe_err watch_replace(struct lethe_store *store, const char *key, 
     return note(watch, &watch->status.replaces, 0, len, err);
 }
 
+static enum lethe_err watch_overwrite(struct lethe_store *store, const char *key, const uint8_t *bytes, size_t len)
+{
+    struct watch *watch = watch_of(store);
+    enum lethe_err err = lethe_store_overwrite(watch->inner, key, bytes, len);
+
+    /* What the store has no need of was not asked of it. */
+    return err == LETHE_ERR_UNSUPPORTED ? err : note(watch, &watch->status.replaces, 0, len, err);
+}
+
 static enum lethe_err watch_remove(struct lethe_store *store, const char *key)
 {
     struct watch *watch = watch_of(store);
@@ -133,6 +142,7 @@ static const struct lethe_store_ops watch_ops = {
     .get = watch_get,
     .put = watch_put,
     .replace = watch_replace,
+    .overwrite = watch_overwrite,
     .remove = watch_remove,
     .list = watch_list,
     .stat = watch_stat,

@@ -123,8 +123,11 @@ enum lethe_err lethe_store_fault_new(struct lethe_store *inner, const struct let
 uint64_t lethe_store_fault_calls(struct lethe_store *fault);
 void lethe_store_fault_set(struct lethe_store *fault, const struct lethe_fault_plan *plan);
 
-/* What lethe_store_open's error means for a person; it logs nothing itself. A constant string. */
-const char *lethe_store_why(enum lethe_err err);
+/*
+ * Whether the backend at location has logged, in a line that names cause and remedy, why a call of it gave err: then
+ * nobody else has to.
+ */
+bool lethe_store_told(const char *location, enum lethe_err err);
 
 /* How to reach a store that is not a folder. {0} is valid: all from the environment and ~/.aws. Texts are borrowed. */
 struct lethe_store_options {
@@ -141,9 +144,10 @@ struct lethe_store_options {
 };
 
 /*
- * As lethe_store_open; options may be NULL. For s3:// also LETHE_ERR_KEY: there are no credentials, or the store refuses
- * them; LETHE_ERR_DENIED: no permission, another region, a certificate that is not trusted; LETHE_ERR_ARG: no bucket, or an
- * endpoint that is no URL. For these one line was logged. A store that does not answer now is opened all the same.
+ * As lethe_store_open; options may be NULL. One line was logged when it fails. For s3:// also LETHE_ERR_KEY: there are no
+ * credentials, the store refuses them, or they have no permission; LETHE_ERR_UNREACHABLE: no such bucket, another region,
+ * a certificate that is not trusted; LETHE_ERR_ARG: no bucket, or an endpoint that is no URL. A store that does not answer
+ * now is opened all the same: calls of it give LETHE_ERR_UNREACHABLE, and LETHE_ERR_DENIED for what will not pass by itself.
  */
 enum lethe_err lethe_store_open_with(const char *location, bool create, const struct lethe_store_options *options,
                                      struct lethe_store **out) LETHE_MUST_CHECK;

@@ -310,7 +310,7 @@ static void refusals_have_names(void **state)
         {ERROR("403 Forbidden", "SignatureDoesNotMatch", ""), LETHE_ERR_KEY, "AWS_SECRET_ACCESS_KEY"},
         {ERROR("403 Forbidden", "InvalidAccessKeyId", ""), LETHE_ERR_KEY, "AWS_ACCESS_KEY_ID"},
         {ERROR("400 Bad Request", "ExpiredToken", ""), LETHE_ERR_KEY, "expired"},
-        {ERROR("403 Forbidden", "AccessDenied", ""), LETHE_ERR_DENIED, "permission"},
+        {ERROR("403 Forbidden", "AccessDenied", ""), LETHE_ERR_KEY, "permission"},
         {ERROR("301 Moved Permanently", "PermanentRedirect", "x-amz-bucket-region: eu-west-1\r\n"),
          LETHE_ERR_DENIED, "eu-west-1"},
         {ERROR("400 Bad Request", "AuthorizationHeaderMalformed", "x-amz-bucket-region: eu-west-3\r\n"),
@@ -347,7 +347,7 @@ static void refusals_have_names(void **state)
             fixture->log[0] = '\0';
             fake_say(&fixture->fake, head);
             fake_plan(&fixture->fake, FAKE_ANSWER, 0, 1);
-            assert_int_equal(lethe_store_stat(fixture->store, "o/00/x", &stat), LETHE_ERR_DENIED);
+            assert_int_equal(lethe_store_stat(fixture->store, "o/00/x", &stat), LETHE_ERR_KEY);
         }
     }
     lethe_buf_release(&buf);
@@ -360,11 +360,11 @@ static void absent_bucket_at_opening(void **state)
 
     fake_say(&fixture->fake, padded(ERROR("404 Not Found", "NoSuchBucket", ""), answer));
     fake_plan(&fixture->fake, FAKE_ANSWER, 0, 1);
-    assert_int_equal(open_store(fixture, "s3://bucket/prefix", 0), LETHE_ERR_NOT_FOUND);
+    assert_int_equal(open_store(fixture, "s3://bucket/prefix", 0), LETHE_ERR_UNREACHABLE);
     assert_null(fixture->store);
     fake_say(&fixture->fake, padded(ERROR("403 Forbidden", "AccessDenied", ""), answer));
     fake_plan(&fixture->fake, FAKE_ANSWER, 0, 1);
-    assert_int_equal(open_store(fixture, "s3://bucket/prefix", 0), LETHE_ERR_DENIED);
+    assert_int_equal(open_store(fixture, "s3://bucket/prefix", 0), LETHE_ERR_KEY);
     assert_null(fixture->store);
     /* A store that is away may come back. */
     fake_plan(&fixture->fake, FAKE_RESET, 0, 1);
