@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -45,6 +46,7 @@ struct lethe_http {
     uint64_t not_before; /* ms, as Retry-After asks */
     uint64_t lowered_at; /* ms */
     atomic_bool away;    /* the last request found nobody */
+    atomic_ullong heard; /* ms: when bytes moved last, or requests began after a pause */
 };
 
 /* One request under way. */
@@ -161,6 +163,17 @@ unsigned lethe_http_limit(struct lethe_http *http)
     return limit;
 }
 
+unsigned lethe_http_quiet_ms(struct lethe_http *http)
+{
+    uint64_t now = now_ms(), heard = atomic_load(&http->heard), quiet = now > heard ? now - heard : 0;
+    bool idle;
+
+    pthread_mutex_lock(&http->lock);
+    idle = http->busy == 0;
+    pthread_mutex_unlock(&http->lock);
+    return idle ? 0 : quiet < UINT_MAX ? (unsigned)quiet : UINT_MAX;
+}
+
 /* Waits for a place, at most until the request's time is up, and takes a handle. */
 static enum lethe_err borrow(struct lethe_http *http, struct slot **out)
 {
@@ -178,7 +191,9 @@ static enum lethe_err borrow(struct lethe_http *http, struct slot **out)
         pthread_mutex_unlock(&http->lock);
         return LETHE_ERR_UNREACHABLE;
     }
-    http->busy++;
+    if (http->busy++ == 0) {
+        atomic_store(&http->heard, now);
+    }
     slot = http->free;
     if (slot) {
         http->free = slot->next;
@@ -352,6 +367,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
     struct transfer *transfer = context;
     size_t len = size * count;
 
+    atomic_store(&transfer->http->heard, now_ms());
     if (len >= 5 && strncmp(line, "HTTP/", 5) == 0) {
         const char *space = memchr(line, ' ', len);
 
@@ -373,6 +389,7 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *context)
     size_t len = size * count, all = len;
     uint64_t have, room;
 
+    atomic_store(&transfer->http->heard, now_ms());
     if (!success(response->status)) {
         size_t left = sizeof response->error - response->error_len;
 
@@ -426,6 +443,7 @@ static size_t on_read(char *to, size_t size, size_t count, void *context)
     size_t len = left < room ? left : room;
 
     if (len > 0) {
+        atomic_store(&transfer->http->heard, now_ms());
         memcpy(to, transfer->request->body + transfer->sent, len);
         transfer->sent += len;
     }

@@ -75,6 +75,9 @@ void lethe_http_free(struct lethe_http *http);
 enum lethe_err lethe_http_send(struct lethe_http *http, const struct lethe_http_request *request,
                                struct lethe_http_response *response) LETHE_MUST_CHECK;
 
+/* For how long nothing has been heard of the server while requests are under way; 0 when none is. */
+unsigned lethe_http_quiet_ms(struct lethe_http *http);
+
 /* How many requests may be under way now. For tests. */
 unsigned lethe_http_limit(struct lethe_http *http);
 

@@ -42,6 +42,9 @@ static enum lethe_err open_location(const char *location, bool create,
 
     *out = NULL;
     err = open_any(location, create, options, &store);
+    if (!err && options && (options->up_limit || options->down_limit)) {
+        err = lethe_store_throttle_new(store, options->up_limit, options->down_limit, &store);
+    }
     if (!err && options && options->read_only) {
         return lethe_store_read_only_new(store, out);
     }

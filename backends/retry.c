@@ -233,6 +233,16 @@ static enum lethe_err retry_stat(struct lethe_store *store, const char *key, str
     return err;
 }
 
+static unsigned retry_quiet_ms(struct lethe_store *store)
+{
+    return lethe_store_quiet_ms(retry_of(store)->inner);
+}
+
+static void retry_hurry(struct lethe_store *store)
+{
+    lethe_store_hurry(retry_of(store)->inner);
+}
+
 static void retry_close(struct lethe_store *store)
 {
     struct retry_store *retry = (struct retry_store *)store;
@@ -249,6 +259,8 @@ static const struct lethe_store_ops retry_ops = {
     .remove = retry_remove,
     .list = retry_list,
     .stat = retry_stat,
+    .quiet_ms = retry_quiet_ms,
+    .hurry = retry_hurry,
     .close = retry_close,
 };
 

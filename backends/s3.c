@@ -357,6 +357,11 @@ static enum lethe_err s3_stat(struct lethe_store *store, const char *key, struct
     return err;
 }
 
+static unsigned s3_quiet_ms(struct lethe_store *store)
+{
+    return lethe_http_quiet_ms(s3_of(store)->http);
+}
+
 static void s3_close(struct lethe_store *store)
 {
     struct lethe_s3 *s3 = s3_of(store);
@@ -378,6 +383,7 @@ static const struct lethe_store_ops s3_ops = {
     .remove = s3_remove,
     .list = lethe_s3_list,
     .stat = s3_stat,
+    .quiet_ms = s3_quiet_ms,
     .close = s3_close,
 };
 

@@ -106,6 +106,18 @@ enum lethe_err lethe_store_stat(struct lethe_store *store, const char *key, stru
     return lethe_store_key_valid(key) ? store->ops->stat(store, key, out) : LETHE_ERR_ARG;
 }
 
+unsigned lethe_store_quiet_ms(struct lethe_store *store)
+{
+    return store->ops->quiet_ms ? store->ops->quiet_ms(store) : 0;
+}
+
+void lethe_store_hurry(struct lethe_store *store)
+{
+    if (store->ops->hurry) {
+        store->ops->hurry(store);
+    }
+}
+
 void lethe_store_close(struct lethe_store *store)
 {
     if (store) {

@@ -120,6 +120,9 @@ struct lethe_cli_access {
         {prefix "credentials", LETHE_OPTION_TEXT, &(store).credentials, 0, 0, "FILE instead of ~/.aws/credentials"}, \
         {prefix "profile", LETHE_OPTION_TEXT, &(store).profile, 0, 0, "NAME of the credentials' section"}, \
         {prefix "requests", LETHE_OPTION_NUMBER, &(store).in_flight, 1, 256, "N requests at once (32)"}
+#define LETHE_CLI_RATE_OPTIONS(store) \
+    {"up-limit", LETHE_OPTION_SIZE, &(store).up_limit, 0, 0, "RATE of uploads, bytes a second: 500K, 2M"}, \
+        {"down-limit", LETHE_OPTION_SIZE, &(store).down_limit, 0, 0, "RATE of downloads"}
 #define LETHE_CLI_PASS_OPTIONS(access) \
     {"passfile", LETHE_OPTION_TEXT, &(access).passfile, 0, 0, "FILE passphrase from its first bytes"}, \
         {"extpass", LETHE_OPTION_TEXT, &(access).extpass, 0, 0, "COMMAND passphrase from its output"}

@@ -167,6 +167,7 @@ int lethe_cmd_mount(int argc, char **argv)
         {"extpass", LETHE_OPTION_TEXT, &extpass, 0, 0, "COMMAND passphrase from its output"},
         {"take-over", LETHE_OPTION_FLAG, &daemon.session.take_over, 0, 0, "bind the vault to this device"},
         LETHE_CLI_STORE_OPTIONS("", daemon.session.store),
+        LETHE_CLI_RATE_OPTIONS(daemon.session.store),
         LETHE_CLI_OPTIONS_END,
     };
     const struct lethe_command command = {.name = "mount", .usage = "VAULT MOUNTPOINT [OPTION]...",

@@ -23,6 +23,7 @@
 #define CONNECTIONS 16
 #define REQUEST_MAX 256
 #define PROGRESS_MS 200
+#define QUIET_MS 1000 /* a store that says nothing for so long is said not to answer, while it is waited for */
 #define SEND_SECONDS 5 /* for a client that does not read */
 
 struct lethe_control {
@@ -101,7 +102,7 @@ static json_t *progress_object(struct lethe_session *session)
     if (session->watch) { /* it knows at the first failure, the publisher only when all tries have failed */
         lethe_watch_status(session->watch, &watch);
     }
-    why = watch.away ? watch.why : status.last_error;
+    why = watch.away ? watch.why : watch.quiet_ms >= QUIET_MS ? LETHE_ERR_UNREACHABLE : status.last_error;
     (void)json_object_set_new(object, "last_error", why ? json_string(lethe_err_str(why)) : json_null());
     return object;
 }

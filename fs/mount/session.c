@@ -581,6 +581,9 @@ enum lethe_err lethe_session_close(struct lethe_session *session)
     if (session->watch) {
         lethe_watch_on_return(session->watch, NULL, NULL);
     }
+    if (session->vault) {
+        lethe_store_hurry(lethe_vault_store(session->vault));
+    }
     lethe_publisher_free(session->publisher);
     if (session->committer) {
         err = lethe_committer_close(session->committer);

@@ -129,6 +129,11 @@ static enum lethe_err watch_stat(struct lethe_store *store, const char *key, str
     return note(watch, &watch->status.stats, 0, 0, err);
 }
 
+static void watch_hurry(struct lethe_store *store)
+{
+    lethe_store_hurry(watch_of(store)->inner);
+}
+
 static void watch_close(struct lethe_store *store)
 {
     struct watch *watch = watch_of(store);
@@ -146,6 +151,7 @@ static const struct lethe_store_ops watch_ops = {
     .remove = watch_remove,
     .list = watch_list,
     .stat = watch_stat,
+    .hurry = watch_hurry,
     .close = watch_close,
 };
 
@@ -175,6 +181,7 @@ void lethe_watch_status(struct lethe_store *store, struct lethe_watch_status *ou
         out->away_ms = (uint64_t)((now_ns(CLOCK_MONOTONIC) - watch->away_at) / 1000000);
     }
     pthread_mutex_unlock(&watch->lock);
+    out->quiet_ms = lethe_store_quiet_ms(watch->inner);
 }
 
 void lethe_watch_on_return(struct lethe_store *store, void (*back)(void *context), void *context)

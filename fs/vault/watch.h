@@ -17,6 +17,7 @@ struct lethe_watch_status {
     bool away;                                            /* the last attempt found no answer, or no admission */
     enum lethe_err why;
     int64_t since;      /* nanoseconds since 1970: the first failure after the last answer; 0 when not away */
+    unsigned quiet_ms;  /* for how long nothing was heard while requests are under way */
     uint64_t away_ms;   /* how long ago that was, by a clock that nobody sets */
 };
 

@@ -58,6 +58,13 @@ struct lethe_store_ops {
                            enum lethe_err (*each)(void *context, const char *key, const struct lethe_store_stat *stat),
                            void *context);
     enum lethe_err (*stat)(struct lethe_store *store, const char *key, struct lethe_store_stat *out);
+    /*
+     * For how long nothing has been heard of a store that is being asked; 0 when nothing is under way. NULL: the store
+     * answers at once or not at all.
+     */
+    unsigned (*quiet_ms)(struct lethe_store *store);
+    /* The owner leaves: calls wait for nothing any more that is not the store itself. NULL: they never do. */
+    void (*hurry)(struct lethe_store *store);
     /* Frees the store and, for a decorator, what it decorates. */
     void (*close)(struct lethe_store *store);
 };
@@ -84,6 +91,8 @@ enum lethe_err lethe_store_list(struct lethe_store *store, const char *prefix,
                                 void *context) LETHE_MUST_CHECK;
 enum lethe_err lethe_store_stat(struct lethe_store *store, const char *key, struct lethe_store_stat *out)
     LETHE_MUST_CHECK;
+unsigned lethe_store_quiet_ms(struct lethe_store *store);
+void lethe_store_hurry(struct lethe_store *store);
 void lethe_store_close(struct lethe_store *store); /* NULL does nothing */
 
 /* Whether a key has the form above. */
@@ -101,6 +110,10 @@ enum lethe_err lethe_store_dir_open(const char *path, bool create, struct lethe_
 
 /* Retries LETHE_ERR_UNREACHABLE with exponential back-off and full jitter until deadline_ms have passed. Takes inner. */
 enum lethe_err lethe_store_retry_new(struct lethe_store *inner, unsigned deadline_ms, struct lethe_store **out)
+    LETHE_MUST_CHECK;
+
+/* Keeps what is put and got below so many bytes a second (0: no limit). Takes inner. */
+enum lethe_err lethe_store_throttle_new(struct lethe_store *inner, uint64_t up, uint64_t down, struct lethe_store **out)
     LETHE_MUST_CHECK;
 
 /* Every call that would write gives LETHE_ERR_DENIED and does not reach inner. Takes inner. */
@@ -140,6 +153,7 @@ struct lethe_store_options {
     const char *profile;     /* its section; NULL: AWS_PROFILE, or default */
     uint64_t in_flight;      /* requests at once; 0: 32 */
     unsigned timeout_ms;     /* of a request that moves few bytes; 0: 60 s */
+    uint64_t up_limit, down_limit; /* bytes a second, of a folder as well; 0: none */
     bool read_only;          /* nothing is written, not even what opening tidies up: lethe_store_read_only_new */
 };
 

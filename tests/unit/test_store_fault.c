@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The decorators: faults come when the plan says, and retries meet them without losing or repeating anything.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +14,7 @@
 #include <cmocka.h>
 
 #include "backends/retry.h"
+#include "backends/throttle.h"
 #include "lethe/store.h"
 
 struct fixture {
@@ -273,6 +275,54 @@ static void retries_end_at_the_deadline(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* The turn comes when what was taken before has been paid for; an estimate is corrected. */
+static void throttle_arithmetic(void **state)
+{
+    struct lethe_bucket bucket = {.rate = 1000};
+    struct lethe_bucket free_bucket = {0};
+
+    (void)state;
+    assert_int_equal(lethe_bucket_take(&bucket, 5000000, 500), 5000000);
+    assert_int_equal(lethe_bucket_take(&bucket, 5000000, 1000), 5500000);
+    assert_int_equal(lethe_bucket_take(&bucket, 5100000, 0), 6500000);
+    assert_int_equal(lethe_bucket_take(&bucket, 9000000, 100), 9000000); /* what was not used is not saved */
+    lethe_bucket_correct(&bucket, 100, 1100);
+    assert_int_equal(lethe_bucket_take(&bucket, 9000000, 50), 10100000);
+    lethe_bucket_correct(&bucket, 50, 0);
+    assert_int_equal(lethe_bucket_take(&bucket, 9000000, UINT64_MAX), 10100000);
+    assert_true(bucket.ready > 10100000);
+    assert_int_equal(lethe_bucket_take(&free_bucket, 7, UINT64_MAX), 7);
+    lethe_bucket_correct(&free_bucket, 5, 7);
+    assert_int_equal(free_bucket.ready, 0);
+}
+
+static void *put_second(void *context)
+{
+    assert_int_equal(lethe_store_put(context, "o/00/second", bytes_of("x"), 1), LETHE_OK);
+    return NULL;
+}
+
+/* At a byte a second the second put would wait a day for the first: until the owner leaves. */
+static void throttle_hurries(void **state)
+{
+    static const uint8_t day[86400];
+    struct fixture *fixture = *state;
+    struct lethe_store *throttle;
+    struct lethe_buf buf = {0};
+    pthread_t thread;
+
+    assert_int_equal(lethe_store_throttle_new(fixture->fault, 1, 1, &throttle), LETHE_OK);
+    fixture->fault = throttle; /* teardown closes both */
+    assert_int_equal(lethe_store_put(throttle, "o/00/first", day, sizeof day), LETHE_OK);
+    assert_int_equal(pthread_create(&thread, NULL, put_second, throttle), 0);
+    lethe_store_hurry(throttle);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(lethe_store_get(throttle, "o/00/first", 0, UINT64_MAX, &buf, NULL), LETHE_OK);
+    assert_int_equal(buf.len, sizeof day);
+    assert_int_equal(lethe_store_remove(throttle, "o/00/first"), LETHE_OK);
+    lethe_buf_release(&buf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +330,8 @@ int main(void)
         TEST(plans),
         TEST(retries_meet_single_faults),
         TEST(retries_end_at_the_deadline),
+        TEST(throttle_arithmetic),
+        TEST(throttle_hurries),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
