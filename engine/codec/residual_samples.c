@@ -7,8 +7,8 @@
  * channels) varint  rows     rows of a band; MUST be at least 64 or the height, and at most the height varint
  * length   for each of the ceil(height / rows) bands bytes            the bands, in order; nothing follows
  *
- * Width, height, channels and depth are not stored: the caller knows them. A band is one range-coder stream
- * (range.h) that MUST end where its length says; what it holds is defined by residual_samples_band.c.
+ * Width, height, channels and depth are not stored: the caller knows them. What a band holds is defined by
+ * residual_samples_band.c (strong) and residual_samples_fast_body.h (fast, at most 2^17 samples wide).
  * Bands share nothing, so they are coded in any order on any number of threads, to the same bytes.
  */
 #include "lethe/residual.h"
@@ -16,9 +16,11 @@
 #include <stdlib.h>
 
 #include "engine/codec/residual_samples.h"
+#include "engine/codec/residual_samples_fast.h"
 #include "lethe/mix.h"
 
 #define MIN_ROWS 64u
+#define FAST_WIDTH (1u << 17) /* a wider picture is coded in the strong mode, whose memory does not grow with bands */
 #define BAND_PIXELS_FAST (1u << 18)
 #define BAND_PIXELS_STRONG (1u << 19)
 
@@ -37,9 +39,9 @@ static bool shape_is_good(const struct lethe_raster *raster, const uint8_t *cons
 }
 
 /* Rows of a band: enough pixels to learn from, and bands of equal height. */
-static uint32_t rows_of_band(const struct lethe_raster *raster, enum lethe_effort effort)
+static uint32_t rows_of_band(const struct lethe_raster *raster, bool strong)
 {
-    uint32_t pixels = effort == LETHE_EFFORT_STRONG ? BAND_PIXELS_STRONG : BAND_PIXELS_FAST;
+    uint32_t pixels = strong ? BAND_PIXELS_STRONG : BAND_PIXELS_FAST;
     uint64_t rows = (pixels + raster->width - 1) / raster->width;
     uint64_t bands;
 
@@ -94,14 +96,26 @@ static void encode_band(void *context, size_t index)
 {
     struct lethe_samples_band *bands = context;
 
-    lethe_samples_band_encode(&bands[index]);
+    if (bands[index].strong) {
+        lethe_samples_band_encode(&bands[index]);
+    } else if (bands[index].raster->depth == 8) {
+        lethe_fast8_encode(&bands[index]);
+    } else {
+        lethe_fast16_encode(&bands[index]);
+    }
 }
 
 static void decode_band(void *context, size_t index)
 {
     struct lethe_samples_band *bands = context;
 
-    lethe_samples_band_decode(&bands[index]);
+    if (bands[index].strong) {
+        lethe_samples_band_decode(&bands[index]);
+    } else if (bands[index].raster->depth == 8) {
+        lethe_fast8_decode(&bands[index]);
+    } else {
+        lethe_fast16_decode(&bands[index]);
+    }
 }
 
 /* The bands of a picture, to be freed with free(). */
@@ -135,7 +149,7 @@ enum lethe_err lethe_residual_samples_encode(const struct lethe_raster *raster, 
     struct lethe_samples_band *bands;
     enum lethe_residual_colour colour;
     enum lethe_err err = LETHE_OK;
-    bool strong = effort == LETHE_EFFORT_STRONG;
+    bool strong = effort == LETHE_EFFORT_STRONG || raster->width > FAST_WIDTH;
     uint32_t rows;
     size_t count;
 
@@ -144,7 +158,7 @@ enum lethe_err lethe_residual_samples_encode(const struct lethe_raster *raster, 
     }
     lethe_mix_prepare();
     colour = choose_colour(raster);
-    rows = rows_of_band(raster, effort);
+    rows = rows_of_band(raster, strong);
     bands = make_bands(raster, xhat, strong, colour, rows, &count);
     if (!bands) {
         return LETHE_ERR_NOMEM;
@@ -182,7 +196,7 @@ enum lethe_err lethe_residual_samples_decode(const uint8_t *bytes, size_t len, c
     effort = lethe_read_u8(&reader);
     colour = lethe_read_u8(&reader);
     rows = lethe_read_varint(&reader);
-    if (reader.bad || effort > 1 || colour >= LETHE_COLOUR_COUNT || (colour && raster->channels < 3) ||
+    if (reader.bad || effort > 1 || (effort == 0 && raster->width > FAST_WIDTH) || colour >= LETHE_COLOUR_COUNT || (colour && raster->channels < 3) ||
         rows > raster->height || (rows < MIN_ROWS && rows != raster->height)) {
         return LETHE_ERR_FORMAT;
     }

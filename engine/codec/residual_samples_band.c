@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One band of samples given xhat. Row after row, and inside a row channel after channel (alpha first, so that
- * what lies under transparent pixels is known), each sample is predicted from its causal neighbours, from the
- * Decrypter's picture (which is known on all sides), and from the channels already coded in this row. Several
- * predictions are blended by how well each did nearby (the self-correcting predictor of JPEG XL, ISO/IEC
- * 18181-1, is of this kind); in the strong mode one of them is a local least-squares fit. The rounded error
- * is written in binary decisions: zero, sign, exponent in unary, mantissa. Fast: two adaptive chances
- * averaged for a decision. Strong: several, mixed (mix.h).
+ * One band of samples given xhat, in the strong mode. Row after row, and inside a row channel after channel
+ * (alpha first, so that what lies under transparent pixels is known), each sample is predicted from its causal
+ * neighbours, from the Decrypter's picture (which is known on all sides), and from the channels already coded in
+ * this row. Several predictions are blended by how well each did nearby (the self-correcting predictor of JPEG XL,
+ * ISO/IEC 18181-1, is of this kind); one of them is a local least-squares fit. The rounded error is written in
+ * binary decisions: zero, sign, exponent in unary, mantissa. Several adaptive chances are mixed for each (mix.h).
  *
  * Encoder and decoder are the same code with a constant argument, so they cannot drift apart. Every state
  * starts afresh in each band.
@@ -27,8 +26,7 @@
 #define SUBS 6    /* predictions that are blended; the last is the least squares one */
 #define TRUSTS 88 /* of trust_index */
 #define BLOCK 16  /* columns that share least-squares weights */
-#define MODELS 7  /* models of a decision in the strong mode */
-#define FAST_MODELS 2
+#define MODELS 7  /* models of a decision */
 #define CONTEXTS 1024 /* of each model, at most */
 #define INPUTS (MODELS + 1)
 #define BIAS_CONTEXTS 640
@@ -131,47 +129,39 @@ INLINE unsigned code_coin(struct state *s, bool decoding, struct lethe_coin *coi
 }
 
 /* One decision, seen by all models at their contexts. */
-INLINE unsigned code_slot(struct state *s, struct channel *c, bool decoding, bool strong,
+INLINE unsigned code_slot(struct state *s, struct channel *c, bool decoding,
                           struct lethe_coin *const *contexts, unsigned slot, unsigned set, unsigned value)
 {
-    if (strong) {
-        int32_t logits[INPUTS];
-        int32_t *weights = c->weights + (slot * 5 + set) * INPUTS;
-        uint32_t p1;
-        int32_t error;
+    int32_t logits[INPUTS];
+    int32_t *weights = c->weights + (slot * 5 + set) * INPUTS;
+    uint32_t p1;
+    int32_t error;
 
-        for (unsigned i = 0; i < MODELS; i++) {
-            logits[i] = lethe_logit(lethe_coin_p1(&contexts[i][slot]));
-        }
-        logits[MODELS] = 256;
-        p1 = lethe_chance(lethe_mix_dot(weights, logits, INPUTS));
-        value = code(s, decoding, p1, value);
-        error = (int32_t)(value << 16) - (int32_t)p1;
-        lethe_mix_learn(weights, logits, INPUTS, error, MIX_STEP);
-        for (unsigned i = 0; i < MODELS; i++) {
-            lethe_coin_update(&contexts[i][slot], value, COIN_LIMIT);
-        }
-    } else {
-        struct lethe_coin *a = &contexts[0][slot], *b = &contexts[1][slot];
-
-        value = code(s, decoding, (lethe_coin_p1(a) + lethe_coin_p1(b)) >> 1, value);
-        lethe_coin_update(a, value, COIN_LIMIT);
-        lethe_coin_update(b, value, COIN_LIMIT);
+    for (unsigned i = 0; i < MODELS; i++) {
+        logits[i] = lethe_logit(lethe_coin_p1(&contexts[i][slot]));
+    }
+    logits[MODELS] = 256;
+    p1 = lethe_chance(lethe_mix_dot(weights, logits, INPUTS));
+    value = code(s, decoding, p1, value);
+    error = (int32_t)(value << 16) - (int32_t)p1;
+    lethe_mix_learn(weights, logits, INPUTS, error, MIX_STEP);
+    for (unsigned i = 0; i < MODELS; i++) {
+        lethe_coin_update(&contexts[i][slot], value, COIN_LIMIT);
     }
     return value;
 }
 
 /* A signed error; |error| < 2^21 when encoding, and whatever the stream holds below 2^22 when decoding. */
-INLINE int32_t code_error(struct state *s, struct channel *c, bool decoding, bool strong,
+INLINE int32_t code_error(struct state *s, struct channel *c, bool decoding,
                           struct lethe_coin *const *contexts, unsigned set, int32_t error)
 {
     uint32_t m = 0;
     unsigned negative = error < 0, bits = 0;
 
-    if (!code_slot(s, c, decoding, strong, contexts, SLOT_ZERO, set, error != 0)) {
+    if (!code_slot(s, c, decoding, contexts, SLOT_ZERO, set, error != 0)) {
         return 0;
     }
-    negative = code_slot(s, c, decoding, strong, contexts, SLOT_SIGN, set, negative);
+    negative = code_slot(s, c, decoding, contexts, SLOT_SIGN, set, negative);
     if (!decoding) {
         m = magnitude(error);
         bits = 31 - (unsigned)__builtin_clz(m);
@@ -179,7 +169,7 @@ INLINE int32_t code_error(struct state *s, struct channel *c, bool decoding, boo
     /* m in [2^bits, 2^(bits + 1)) */
     for (unsigned i = 0;; i++) {
         if (i == EXPONENTS - 1 ||
-            !code_slot(s, c, decoding, strong, contexts, SLOT_EXPONENT + i, set, i < bits)) {
+            !code_slot(s, c, decoding, contexts, SLOT_EXPONENT + i, set, i < bits)) {
             bits = i;
             break;
         }
@@ -187,7 +177,7 @@ INLINE int32_t code_error(struct state *s, struct channel *c, bool decoding, boo
     if (bits > 0) {
         uint32_t top = m >> (bits - 1) & 1, value;
 
-        top = code_slot(s, c, decoding, strong, contexts, SLOT_MANTISSA + bits, set, top);
+        top = code_slot(s, c, decoding, contexts, SLOT_MANTISSA + bits, set, top);
         value = 2 | top;
         if (bits > 1) {
             unsigned next = m >> (bits - 2) & 1;
@@ -275,7 +265,7 @@ INLINE unsigned trust_index(uint32_t error)
  * Codes the sample of channel k at column i. lsq are the least-squares weights of its block. Returns false on
  * a sample out of range, which only a malformed stream can hold.
  */
-INLINE bool code_sample(struct state *s, unsigned k, uint32_t i, bool decoding, bool strong,
+INLINE bool code_sample(struct state *s, unsigned k, uint32_t i, bool decoding,
                         const int32_t *lsq, struct lethe_lsq_sums *sums, unsigned lsq_count)
 {
     struct channel *c = &s->channels[k];
@@ -287,7 +277,6 @@ INLINE bool code_sample(struct state *s, unsigned k, uint32_t i, bool decoding, 
                   hnw = c->h[0][(int64_t)i - 1];
     uint32_t *sub = c->sub[0] + (size_t)i * SUBS;
     const uint32_t *sub_n = c->sub[1] + (size_t)i * SUBS;
-    const unsigned subs = strong ? SUBS : SUBS - 1;
     const unsigned first = k == 0 || !s->channels[k - 1].colour; /* no colour before */
     int32_t p[SUBS], f[LETHE_LSQ_MAX];
     uint32_t trust[SUBS], total = 0;
@@ -333,16 +322,14 @@ INLINE bool code_sample(struct state *s, unsigned k, uint32_t i, bool decoding, 
     p[2] = UNIT * (x[-1] + n[0] - n[-1] - here);
     p[3] = UNIT * (x[-1] + n[1] - n[0] - here);
     p[4] = UNIT / 2 * (median(x[-1], n[0], n[-1]) - here + median(x[-1] - hw, n[0] - hn, n[-1] - hnw));
-    if (strong) {
-        int64_t sum = 0;
+    int64_t sum = 0;
 
-        (void)features(s, k, i, f);
-        for (unsigned j = 0; j < lsq_count; j++) {
-            sum += (int64_t)lsq[j] * f[j];
-        }
-        p[5] = clamp((int32_t)((sum + (1 << 12)) >> 13), UNIT * (c->low - here), UNIT * (c->high - here));
+    (void)features(s, k, i, f);
+    for (unsigned j = 0; j < lsq_count; j++) {
+        sum += (int64_t)lsq[j] * f[j];
     }
-    for (unsigned j = 0; j < subs; j++) {
+    p[5] = clamp((int32_t)((sum + (1 << 12)) >> 13), UNIT * (c->low - here), UNIT * (c->high - here));
+    for (unsigned j = 0; j < SUBS; j++) {
         uint32_t near = sub_n[j] + *(sub + j - SUBS) + sub_n[(size_t)j + SUBS] + *(sub_n + j - SUBS);
 
         trust[j] = s->trust[trust_index(near >> s->shift)] << (j == 5 ? 2 : 0);
@@ -351,7 +338,7 @@ INLINE bool code_sample(struct state *s, unsigned k, uint32_t i, bool decoding, 
     /* Cut to ten bits together, so that a table divides: total < 2^24 before. */
     cut_bits = total < 1024 ? 0 : 22 - (unsigned)__builtin_clz(total);
     total = 0;
-    for (unsigned j = 0; j < subs; j++) {
+    for (unsigned j = 0; j < SUBS; j++) {
         trust[j] >>= cut_bits;
         total += trust[j];
         blend += (int64_t)trust[j] * p[j];
@@ -376,36 +363,29 @@ INLINE bool code_sample(struct state *s, unsigned k, uint32_t i, bool decoding, 
     cross_level =
         first ? level_to((magnitude(c->h[1][i + 1] - hw) + magnitude(c->h[2][i] - hn)) >> s->shift, 19)
               : level_to(magnitude(cross), 19);
-    if (strong) {
-        struct lethe_coin *base = c->coins;
-        unsigned fraction = (unsigned)(prediction + UNIT / 2) & 7;
-        int32_t spread = p[5] + UNIT * here - prediction;
+    struct lethe_coin *base = c->coins;
+    unsigned fraction = (unsigned)(prediction + UNIT / 2) & 7;
+    int32_t spread = p[5] + UNIT * here - prediction;
 
-        contexts[0] = base + (act * 8 + fraction) * SLOTS;
-        base += CONTEXTS * SLOTS;
-        contexts[1] = base + (level_to(magnitude(e[-1]) + magnitude(e[-2]), 19) * 20 +
-                              level_to(magnitude(en[0]) + magnitude(en[1]), 19)) *
-                                 SLOTS;
-        base += CONTEXTS * SLOTS;
-        contexts[2] = base + (signed_level((here - rounded) >> s->shift, 7) * 20 + act / 2) * SLOTS;
-        base += CONTEXTS * SLOTS;
-        contexts[3] = base + (signed_level(e[-1] >> s->shift, 4) * 81 +
-                              signed_level(en[0] >> s->shift, 4) * 9 + signed_level(cross >> s->shift, 4)) *
-                                 SLOTS;
-        base += CONTEXTS * SLOTS;
-        contexts[4] = base + (signed_level(spread >> s->shift, 7) * 20 + act / 2) * SLOTS;
-        base += CONTEXTS * SLOTS;
-        contexts[5] = base + (texture * 10 + act / 4) * SLOTS;
-        base += CONTEXTS * SLOTS;
-        contexts[6] = base + (cross_level * 20 + act / 2) * SLOTS;
-    } else {
-        unsigned fraction = (unsigned)(prediction + UNIT / 2) >> 1 & 3;
-
-        contexts[0] = c->coins + (act * 4 + fraction) * SLOTS;
-        contexts[1] = c->coins + (CONTEXTS + cross_level * 20 + act / 2) * SLOTS;
-    }
+    contexts[0] = base + (act * 8 + fraction) * SLOTS;
+    base += CONTEXTS * SLOTS;
+    contexts[1] = base + (level_to(magnitude(e[-1]) + magnitude(e[-2]), 19) * 20 +
+                          level_to(magnitude(en[0]) + magnitude(en[1]), 19)) *
+                             SLOTS;
+    base += CONTEXTS * SLOTS;
+    contexts[2] = base + (signed_level((here - rounded) >> s->shift, 7) * 20 + act / 2) * SLOTS;
+    base += CONTEXTS * SLOTS;
+    contexts[3] = base + (signed_level(e[-1] >> s->shift, 4) * 81 +
+                          signed_level(en[0] >> s->shift, 4) * 9 + signed_level(cross >> s->shift, 4)) *
+                             SLOTS;
+    base += CONTEXTS * SLOTS;
+    contexts[4] = base + (signed_level(spread >> s->shift, 7) * 20 + act / 2) * SLOTS;
+    base += CONTEXTS * SLOTS;
+    contexts[5] = base + (texture * 10 + act / 4) * SLOTS;
+    base += CONTEXTS * SLOTS;
+    contexts[6] = base + (cross_level * 20 + act / 2) * SLOTS;
     set = act >= 20 ? 4 : act / 5;
-    error = code_error(s, c, decoding, strong, contexts, set, actual - rounded);
+    error = code_error(s, c, decoding, contexts, set, actual - rounded);
     if (decoding) {
         actual = rounded + error;
         if (actual < c->low || actual > c->high) {
@@ -419,7 +399,7 @@ INLINE bool code_sample(struct state *s, unsigned k, uint32_t i, bool decoding, 
     }
 
     /* Learn. */
-    for (unsigned j = 0; j < subs; j++) {
+    for (unsigned j = 0; j < SUBS; j++) {
         sub[j] = magnitude(UNIT * (actual - here) - p[j]);
     }
     c->bias_sum[bias] += clamp(UNIT * actual - prediction, -(1 << 14), 1 << 14);
@@ -427,26 +407,24 @@ INLINE bool code_sample(struct state *s, unsigned k, uint32_t i, bool decoding, 
         c->bias_sum[bias] /= 2;
         c->bias_count[bias] /= 2;
     }
-    if (strong) {
-        int16_t small[LETHE_LSQ_MAX];
+    int16_t small[LETHE_LSQ_MAX];
 
-        /* Where errors are small they say more: each sample weighs about as the inverse of the local
-         * variance. */
-        int32_t gain = (int32_t)(640 / (10 + (activity >> s->shift)));
+    /* Where errors are small they say more: each sample weighs about as the inverse of the local
+     * variance. */
+    int32_t gain = (int32_t)(640 / (10 + (activity >> s->shift)));
 
-        for (unsigned j = 0; j < lsq_count; j++) {
-            small[j] = (int16_t)clamp((f[j] >> s->shift) * gain / 16, -LETHE_LSQ_RANGE, LETHE_LSQ_RANGE);
-        }
-        lethe_lsq_add(
-            sums, lsq_count, small,
-            (int16_t)clamp(((actual - here) >> s->shift) * gain / 16, -LETHE_LSQ_RANGE, LETHE_LSQ_RANGE));
+    for (unsigned j = 0; j < lsq_count; j++) {
+        small[j] = (int16_t)clamp((f[j] >> s->shift) * gain / 16, -LETHE_LSQ_RANGE, LETHE_LSQ_RANGE);
     }
+    lethe_lsq_add(
+        sums, lsq_count, small,
+        (int16_t)clamp(((actual - here) >> s->shift) * gain / 16, -LETHE_LSQ_RANGE, LETHE_LSQ_RANGE));
     return true;
 }
 
 static const int32_t lsq_prior[LETHE_LSQ_MAX] = {49152, 49152, -32768};
 
-INLINE bool code_row(struct state *s, unsigned k, bool decoding, bool strong)
+INLINE bool code_row(struct state *s, unsigned k, bool decoding)
 {
     struct channel *c = &s->channels[k];
     unsigned count = feature_count(s, k);
@@ -456,16 +434,14 @@ INLINE bool code_row(struct state *s, unsigned k, bool decoding, bool strong)
     for (uint32_t b = 0; b < blocks; b++) {
         uint32_t end = (b + 1) * BLOCK < s->width ? (b + 1) * BLOCK : s->width;
 
-        if (strong) {
-            const struct lethe_lsq_sums *near[4] = {b > 0 ? &c->sums[b - 1] : NULL, &c->sums[b],
-                                                    b + 1 < blocks ? &c->sums[b + 1] : NULL,
-                                                    b > 1 ? &c->sums[b - 2] : NULL};
+        const struct lethe_lsq_sums *near[4] = {b > 0 ? &c->sums[b - 1] : NULL, &c->sums[b],
+                                                b + 1 < blocks ? &c->sums[b + 1] : NULL,
+                                                b > 1 ? &c->sums[b - 2] : NULL};
 
-            lethe_lsq_solve(near, 4, count, lsq_prior, lsq);
-            lethe_lsq_decay(&c->sums[b], count);
-        }
+        lethe_lsq_solve(near, 4, count, lsq_prior, lsq);
+        lethe_lsq_decay(&c->sums[b], count);
         for (uint32_t i = b * BLOCK; i < end; i++) {
-            if (!code_sample(s, k, i, decoding, strong, lsq, strong ? &c->sums[b] : NULL, count)) {
+            if (!code_sample(s, k, i, decoding, lsq, &c->sums[b], count)) {
                 return false;
             }
         }
@@ -593,7 +569,6 @@ static void *cut(uint8_t *memory, size_t *at, size_t count, size_t size)
 static size_t lay_out(struct state *s, uint8_t *memory)
 {
     size_t at = 0, row = s->width + 2 * PAD;
-    unsigned models = s->band->strong ? MODELS : FAST_MODELS;
 
     for (unsigned k = 0; k < s->count; k++) {
         struct channel *c = &s->channels[k];
@@ -613,11 +588,9 @@ static size_t lay_out(struct state *s, uint8_t *memory)
 
             c->sub[j] = memory ? sub + (size_t)PAD * SUBS : NULL;
         }
-        c->coins = cut(memory, &at, (size_t)models * CONTEXTS * SLOTS, sizeof *c->coins);
-        if (s->band->strong) {
-            c->sums = cut(memory, &at, (s->width + BLOCK - 1) / BLOCK, sizeof *c->sums);
-            c->weights = cut(memory, &at, (size_t)SLOTS * 5 * INPUTS, sizeof *c->weights);
-        }
+        c->coins = cut(memory, &at, (size_t)MODELS * CONTEXTS * SLOTS, sizeof *c->coins);
+        c->sums = cut(memory, &at, (s->width + BLOCK - 1) / BLOCK, sizeof *c->sums);
+        c->weights = cut(memory, &at, (size_t)SLOTS * 5 * INPUTS, sizeof *c->weights);
     }
     s->flat_row = cut(memory, &at, s->width, 1);
     return at;
@@ -655,11 +628,11 @@ static enum lethe_err state_init(struct state *s, struct lethe_samples_band *ban
     for (unsigned k = 0; k < s->count; k++) {
         struct channel *c = &s->channels[k];
 
-        lethe_coins_init(c->coins, (size_t)(band->strong ? MODELS : FAST_MODELS) * CONTEXTS * SLOTS);
+        lethe_coins_init(c->coins, (size_t)MODELS * CONTEXTS * SLOTS);
         lethe_coins_init(&c->low_bits[0][0], sizeof c->low_bits / sizeof(struct lethe_coin));
         lethe_coins_init(c->flat, 16);
         lethe_coins_init(c->hidden, 4);
-        for (size_t i = 0; band->strong && i < (size_t)SLOTS * 5 * INPUTS; i++) {
+        for (size_t i = 0; i < (size_t)SLOTS * 5 * INPUTS; i++) {
             c->weights[i] = i % INPUTS == MODELS ? 0 : 65536 * 3 / (2 * MODELS);
         }
     }
@@ -675,7 +648,7 @@ static void rotate(int32_t **rows)
     rows[0] = last;
 }
 
-INLINE enum lethe_err run(struct state *s, bool decoding, bool strong)
+INLINE enum lethe_err run(struct state *s, bool decoding)
 {
     struct lethe_samples_band *band = s->band;
 
@@ -700,7 +673,7 @@ INLINE enum lethe_err run(struct state *s, bool decoding, bool strong)
 
             pad_left(c->x[0], c->x[1][0]);
             pad_left(c->x[1], c->x[1][0]);
-            if (!code_row(s, k, decoding, strong)) {
+            if (!code_row(s, k, decoding)) {
                 return LETHE_ERR_FORMAT;
             }
             pad_right(c->x[0], s->width);
@@ -741,7 +714,7 @@ void lethe_samples_band_encode(struct lethe_samples_band *band)
         return;
     }
     lethe_range_encoder_init(&s.encoder, &band->out);
-    band->err = band->strong ? run(&s, false, true) : run(&s, false, false);
+    band->err = run(&s, false);
     lethe_range_encoder_finish(&s.encoder);
     if (!band->err) {
         band->err = lethe_buf_status(&band->out);
@@ -758,7 +731,7 @@ void lethe_samples_band_decode(struct lethe_samples_band *band)
         return;
     }
     lethe_range_decoder_init(&s.decoder, band->bytes, band->len);
-    band->err = band->strong ? run(&s, true, true) : run(&s, true, false);
+    band->err = run(&s, true);
     /* The decoder takes exactly what the encoder wrote: fewer or more bytes mean another stream. */
     if (!band->err && (s.decoder.overrun || s.decoder.at != s.decoder.end)) {
         band->err = LETHE_ERR_FORMAT;

@@ -14,7 +14,7 @@ room_of_header() {
         err.h | bytes.h | log.h | cpu.h | pool.h | check.h) echo base ;;
         seal.h) echo seal ;;
         nn.h) echo nn ;;
-        range.h | mix.h) echo entropy ;;
+        range.h | rans.h | mix.h) echo entropy ;;
         image.h) echo image ;;
         codec.h | model.h | residual.h | weights.h) echo codec ;;
         train.h) echo train ;;

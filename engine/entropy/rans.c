@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+#include "lethe/rans.h"
+
+/*
+ * Walker's construction: buckets that their own token does not fill are filled by one that overflows. Tokens in
+ * increasing order, so that every machine builds the same table.
+ */
+void lethe_rans_table_init(struct lethe_rans_table *table, const uint16_t freq[LETHE_RANS_TOKENS])
+{
+    uint16_t left[LETHE_RANS_TOKENS];
+    uint8_t small[LETHE_RANS_TOKENS], large[LETHE_RANS_TOKENS];
+    unsigned smalls = 0, larges = 0;
+
+    for (unsigned t = 0; t < LETHE_RANS_TOKENS; t++) {
+        left[t] = freq[t];
+        table->bucket[t] = (struct lethe_rans_bucket){
+            .freq = {freq[t], 0}, .offset = 0, .cut = (uint8_t)(freq[t] < LETHE_RANS_SLOTS ? freq[t] : LETHE_RANS_SLOTS), .other = (uint8_t)t};
+        if (freq[t] < LETHE_RANS_SLOTS) {
+            small[smalls++] = (uint8_t)t;
+        } else if (freq[t] > LETHE_RANS_SLOTS) {
+            large[larges++] = (uint8_t)t;
+        }
+    }
+    while (smalls > 0 && larges > 0) {
+        unsigned from = large[larges - 1], to = small[--smalls], gap = LETHE_RANS_SLOTS - left[to];
+        struct lethe_rans_bucket *bucket = &table->bucket[to];
+
+        /* left[to] slots of the bucket are its own. What overflows is given away from the top of the range. */
+        left[from] = (uint16_t)(left[from] - gap);
+        bucket->cut = (uint8_t)left[to];
+        bucket->other = (uint8_t)from;
+        bucket->freq[1] = freq[from];
+        bucket->offset = (uint16_t)(left[from] - bucket->cut);
+        if (left[from] <= LETHE_RANS_SLOTS) {
+            larges--;
+            if (left[from] < LETHE_RANS_SLOTS) {
+                small[smalls++] = (uint8_t)from;
+            }
+        }
+    }
+}
+
+void lethe_rans_coder_init(struct lethe_rans_coder *coder, const struct lethe_rans_table *table,
+                           const uint16_t freq[LETHE_RANS_TOKENS])
+{
+    uint16_t sum = 0;
+
+    for (unsigned t = 0; t < LETHE_RANS_TOKENS; t++) {
+        coder->freq[t] = freq[t];
+        coder->start[t] = sum;
+        sum = (uint16_t)(sum + freq[t]);
+    }
+    for (unsigned slot = 0; slot < LETHE_RANS_SUM; slot++) {
+        unsigned number = slot / LETHE_RANS_SLOTS, place = slot % LETHE_RANS_SLOTS;
+        const struct lethe_rans_bucket *bucket = &table->bucket[number];
+        unsigned token = place < bucket->cut ? number : bucket->other;
+        unsigned rank = place < bucket->cut ? place : (place + bucket->offset) & 0xffff;
+
+        coder->slot[coder->start[token] + rank] = (uint16_t)slot;
+    }
+}
