@@ -4,9 +4,10 @@
  * bound, double the bound), as in Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog 2015,
  * until the deadline.
  *
- * An answer that was lost is not a failure that happened. A put that is repeated and then meets
- * LETHE_ERR_EXISTS, or a replace that meets LETHE_ERR_CONFLICT, reads back: the very bytes that were sent
- * mean that it was ours. A list is repeated only while nothing was reported: a key is never reported twice.
+ * An answer that was lost is not a failure that happened. A put that meets LETHE_ERR_EXISTS, or a replace
+ * that meets LETHE_ERR_CONFLICT, reads back: the very bytes that were sent mean that it was ours. That holds
+ * for the first attempt too, since what lies on the way repeats requests by itself (libcurl does, when a kept
+ * connection dies before an answer). A list is repeated only while nothing was reported: a key is never reported twice.
  * Threads: no state but the arguments.
  */
 #include "backends/retry.h"
@@ -32,7 +33,6 @@ struct attempts {
     const struct retry_store *store;
     uint64_t start;
     uint64_t bound;
-    bool repeated;
 };
 
 static uint64_t system_now(void *context)
@@ -93,7 +93,6 @@ static bool again(struct attempts *attempts, enum lethe_err err)
     wait = clock->random(clock->context) % (attempts->bound + 1);
     clock->wait_ms(clock->context, wait < left ? wait : left);
     attempts->bound = attempts->bound * 2 < LONGEST_WAIT_MS ? attempts->bound * 2 : LONGEST_WAIT_MS;
-    attempts->repeated = true;
     return true;
 }
 
@@ -132,7 +131,7 @@ static enum lethe_err retry_put(struct lethe_store *store, const char *key, cons
     do {
         err = lethe_store_put(attempts.store->inner, key, bytes, len);
     } while (again(&attempts, err));
-    if (err == LETHE_ERR_EXISTS && attempts.repeated) {
+    if (err == LETHE_ERR_EXISTS) {
         enum lethe_err read = read_back(store, key, bytes, len, &ours, NULL);
 
         if (read == LETHE_ERR_UNREACHABLE) {
@@ -155,7 +154,7 @@ static enum lethe_err retry_replace(struct lethe_store *store, const char *key, 
     do {
         err = lethe_store_replace(attempts.store->inner, key, bytes, len, expected, version);
     } while (again(&attempts, err));
-    if (err == LETHE_ERR_CONFLICT && attempts.repeated) {
+    if (err == LETHE_ERR_CONFLICT) {
         enum lethe_err read = read_back(store, key, bytes, len, &ours, &found);
 
         if (read == LETHE_ERR_UNREACHABLE) {

@@ -208,6 +208,29 @@ static struct lethe_store *make_retry(struct fixture *fixture, unsigned deadline
     return retry;
 }
 
+/* libcurl sends a request again by itself when a kept connection dies: the answer is of the second. */
+static void a_request_that_the_line_repeats_is_ours(void **state)
+{
+    struct fixture *fixture = *state;
+    struct lethe_store *retry = make_retry(fixture, 1000);
+    struct lethe_store_version version = {{0}}, newer = {{0}}, read;
+    struct lethe_buf buf = {0};
+
+    assert_int_equal(lethe_store_put(fixture->fault, "o/3", bytes_of("x"), 1), LETHE_OK);
+    assert_int_equal(lethe_store_put(retry, "o/3", bytes_of("x"), 1), LETHE_OK);
+    assert_int_equal(lethe_store_put(retry, "o/3", bytes_of("y"), 1), LETHE_ERR_EXISTS);
+    assert_int_equal(lethe_store_put(retry, "o/3", bytes_of("xx"), 2), LETHE_ERR_EXISTS);
+    assert_int_equal(lethe_store_replace(fixture->fault, "head", bytes_of("1"), 1, &version, &newer), LETHE_OK);
+    assert_int_equal(lethe_store_replace(retry, "head", bytes_of("1"), 1, &version, &version), LETHE_OK);
+    assert_string_equal(version.text, newer.text);
+    assert_int_equal(lethe_store_get(retry, "head", 0, UINT64_MAX, &buf, &read), LETHE_OK);
+    assert_string_equal(version.text, read.text);
+    memset(&version, 0, sizeof version);
+    assert_int_equal(lethe_store_replace(retry, "head", bytes_of("2"), 1, &version, &version), LETHE_ERR_CONFLICT);
+    lethe_buf_release(&buf);
+    fixture->fault = retry; /* teardown closes both */
+}
+
 static void retries_meet_single_faults(void **state)
 {
     struct fixture *fixture = *state;
@@ -328,6 +351,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(every_call_fails_in_turn),
         TEST(plans),
+        TEST(a_request_that_the_line_repeats_is_ours),
         TEST(retries_meet_single_faults),
         TEST(retries_end_at_the_deadline),
         TEST(throttle_arithmetic),
