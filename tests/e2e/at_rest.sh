@@ -16,4 +16,5 @@ ln -s a-target-nobody-knows "$MNT/holiday-in-lisbon/link"
 cat "$MNT"/holiday-in-lisbon/landscape-*.png >/dev/null
 echo "dirty and not in the vault yet: haystack" >"$MNT/holiday-in-lisbon/dirty.txt"
 umount_vault
-python3 "$(dirname "$0")/at_rest.py" "$WORK" "$VAULT" "$XDG_STATE_HOME" "$XDG_CACHE_HOME"
+objects save "$WORK/seen"
+python3 "$(dirname "$0")/at_rest.py" "$WORK" "$WORK/seen" "$XDG_STATE_HOME" "$XDG_CACHE_HOME"

@@ -8,7 +8,7 @@ expect 2 "$LETHEFS" mount
 expect 2 "$LETHEFS" init "$VAULT" --strength 9 --passfile "$PASS" --recovery-file "$WORK/r"
 expect 2 "$LETHEFS" init "$VAULT" --passfile "$PASS" # the phrase has nowhere to go
 expect 5 "$LETHEFS" mount "$WORK/no-such-vault" "$MNT" --passfile "$PASS"
-[ ! -e "$VAULT" ] || [ -z "$(ls -A "$VAULT")" ] || fail "a refused init left something"
+[ -z "$(objects list)" ] || fail "a refused init left something"
 make_vault
 expect 1 "$LETHEFS" init "$VAULT" --passfile "$PASS" --recovery-file "$WORK/r2"
 expect 1 "$LETHEFS" mount "$VAULT" "$WORK/no-folder" --passfile "$PASS"
@@ -60,18 +60,11 @@ umount_vault
 rm -rf "$XDG_CACHE_HOME"
 
 # a flipped, a truncated, a swapped, a missing object, a forged artifact
-cp -a "$VAULT" "$WORK/vault-good"
-flip() {
-    python3 - "$1" "$2" <<'X'
-import sys
-with open(sys.argv[1], "r+b") as f:
-    f.seek(int(sys.argv[2])); b = f.read(1); f.seek(int(sys.argv[2])); f.write(bytes([b[0] ^ 1]))
-X
-}
-flip "$VAULT/$A" 5000
-truncate -s -1 "$VAULT/$B"
-cp "$VAULT/$D" "$WORK/swap" && cp "$VAULT/$C" "$VAULT/$D" && cp "$WORK/swap" "$VAULT/$C"
-flip "$VAULT/$P" 300
+objects save "$WORK/vault-good"
+objects flip "$A" 5000
+objects cut "$B"
+objects swap "$C" "$D"
+objects flip "$P" 300
 mount_vault
 for broken in 1 2 3 4 landscape-1.png; do
     if cat "$MNT/many/$broken" >"$WORK/bytes" 2>"$WORK/err"; then fail "$broken was read from a damaged object"; fi
@@ -83,9 +76,9 @@ for fine in 5 6 landscape-2.png landscape-3.jpg sprite-1.png; do
 done
 umount_vault
 expect 4 "$LETHEFS" check "$VAULT" --deep --passfile "$PASS"
-rm "$VAULT/$A"
+objects remove "$A"
 expect 4 "$LETHEFS" check "$VAULT" --passfile "$PASS"
-rm -rf "$VAULT" && cp -a "$WORK/vault-good" "$VAULT"
+objects restore "$WORK/vault-good"
 mount_vault
 diff -r "$MNT/many" "$WORK/reference"
 
@@ -93,18 +86,19 @@ diff -r "$MNT/many" "$WORK/reference"
 echo more >"$MNT/more"
 "$LETHEFS" sync "$MNT"
 umount_vault
-mv "$VAULT" "$WORK/vault-new" && cp -a "$WORK/vault-good" "$VAULT"
+objects save "$WORK/vault-new"
+objects restore "$WORK/vault-good"
 expect 4 "$LETHEFS" mount "$VAULT" "$MNT" --passfile "$PASS"
 grep -q "rolled back" "$WORK/err" || fail "a rollback is not called one: $(cat "$WORK/err")"
-rm -rf "$VAULT" && cp -a "$WORK/vault-new" "$VAULT"
+objects restore "$WORK/vault-new"
 for at in 40 60 100; do
-    flip "$(newest head)" $at
+    objects flip head $at
     expect 4 "$LETHEFS" mount "$VAULT" "$MNT" --passfile "$PASS"
-    rm -rf "$VAULT" && cp -a "$WORK/vault-new" "$VAULT"
+    objects restore "$WORK/vault-new"
 done
-rm "$VAULT"/head*
+objects remove $(objects list head)
 expect 4 "$LETHEFS" mount "$VAULT" "$MNT" --passfile "$PASS"
-rm -rf "$VAULT" && cp -a "$WORK/vault-new" "$VAULT"
+objects restore "$WORK/vault-new"
 
 # a head moved by another device: refused, said, nothing lost
 XDG_STATE_HOME=$WORK/other-state XDG_CACHE_HOME=$WORK/other-cache "$LETHEFS" recover "$VAULT" \

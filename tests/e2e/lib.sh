@@ -21,7 +21,7 @@ SHARED=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/../shared/photos
 SEED=${SEED:-$RANDOM}
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/lethefs-e2e.XXXXXX")
 export XDG_STATE_HOME=$WORK/state XDG_CACHE_HOME=$WORK/cache
-VAULT=$WORK/vault
+VAULT=${VAULT:-$WORK/vault} # or s3://bucket/prefix, with AWS_* in the environment
 MNT=$WORK/mnt
 PASS=$WORK/pass
 mkdir "$MNT"
@@ -100,9 +100,9 @@ expect() {
     fi
 }
 
-# The newest version of a replaceable object (head, vault.json) in the directory backend.
-newest() {
-    find "$VAULT" -maxdepth 1 -name "$1.*" | sort | tail -1
+# What lies in the vault, be it a folder or a bucket: list, get, put, flip, cut, swap, remove, save, restore.
+objects() {
+    python3 "$(dirname "${BASH_SOURCE[0]}")/objects.py" "$VAULT" "$@"
 }
 
 # rsync finds nothing to do, by content and all attributes.

@@ -6,7 +6,7 @@ make_vault
 mount_vault
 "$BUILD/lethe-samples" "$WORK" "$SEED"
 artifacts() {
-    find "$VAULT/a" -name '*.png' | sort
+    objects list a/
 }
 cp "$WORK/landscape-2.jpg" "$MNT/photo.jpg"
 "$LETHEFS" sync "$MNT"
@@ -30,7 +30,9 @@ cp "$WORK/landscape-1.png" "$MNT/two.png"
 "$LETHEFS" sync "$MNT"
 artifacts | comm -13 "$WORK/after" - >"$WORK/new"
 [ "$(wc -l <"$WORK/new")" = 2 ] || fail "two photos gave $(wc -l <"$WORK/new") artifacts"
-python3 - $(cat "$WORK/new") <<'P'
+objects get "$(sed -n 1p "$WORK/new")" "$WORK/new-1"
+objects get "$(sed -n 2p "$WORK/new")" "$WORK/new-2"
+python3 - "$WORK/new-1" "$WORK/new-2" <<'P'
 import sys, zlib
 a, b = (open(path, "rb").read() for path in sys.argv[1:3])
 def pixels(png):
