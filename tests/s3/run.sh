@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# run.sh BUILD [PORT]: the S3 backend against a real server. The contract of stores; then a vault in a bucket from init to
+# run.sh BUILD: the S3 backend against a real server. The contract of stores; then a vault in a bucket from init to
 # recovery on a device that never saw it, a server that falls silent under a mount, and the errors that people meet.
 # Exits 77 where the server's programs are not installed.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "$0")" && pwd)
 BUILD=$(cd "$1" && pwd)
-PORT=${2:-18480}
 LETHEFS=$BUILD/lethefs
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/lethefs-s3.XXXXXX")
 MNT=$WORK/mnt
@@ -19,7 +18,7 @@ finish() {
     cd /
     grep -q " $MNT fuse.lethefs " /proc/self/mountinfo && { "$LETHEFS" umount "$MNT" || umount -l "$MNT"; }
     gateway_stop "$WORK/gateway"
-    if [ $code = 0 ]; then
+    if [ $code = 0 ] || [ $code = 77 ]; then
         rm -rf "$WORK"
     else
         echo "left for a look: $WORK" >&2
@@ -53,7 +52,7 @@ mkdir "$MNT" "$WORK/photos"
 echo "correct horse" >"$WORK/pass"
 "$BUILD/lethe-samples" "$WORK/photos" 1 >/dev/null
 head -c 9000000 /dev/urandom >"$WORK/photos/film"
-gateway_start "$WORK/gateway" "$PORT"
+gateway_start "$WORK/gateway" || { echo "skipped: the gateway does not start here"; exit 77; }
 
 "$BUILD/tests/test_store" >"$WORK/contract.log" 2>&1 || { cat "$WORK/contract.log"; fail "the contract of stores"; }
 grep -q 'OK.*(s3)' "$WORK/contract.log" || fail "the contract was not asked of S3"
