@@ -297,13 +297,8 @@ static double count_bits(struct workspace *s, const struct magnitudes *model, st
     return bits;
 }
 
-static void encrypt(struct workspace *s, lethe_gemm_fn gemm, const struct params *p,
-                    const struct net_options *options, const uint8_t *pixels, float *gain1, float *gain2)
+static void load_pixels(struct workspace *s, const uint8_t *pixels)
 {
-    for (size_t c = 0; c < WIDE; c++) {
-        gain1[c] = expf(p->e1_gain[c]);
-        gain2[c] = expf(p->e2_gain[c]);
-    }
     for (size_t cell = 0; cell < CELLS; cell++) {
         for (size_t i = 0; i < PIXELS; i++) {
             unsigned v = pixels[cell * PIXELS + i];
@@ -311,6 +306,15 @@ static void encrypt(struct workspace *s, lethe_gemm_fn gemm, const struct params
             s->x[cell][i] = (float)v - 128.0f;
             s->half[cell][i] = ((float)(v >> 1) - 64.0f) * (1.0f / 32.0f);
         }
+    }
+}
+
+static void encrypt(struct workspace *s, lethe_gemm_fn gemm, const struct params *p,
+                    const struct net_options *options, float *gain1, float *gain2)
+{
+    for (size_t c = 0; c < WIDE; c++) {
+        gain1[c] = expf(p->e1_gain[c]);
+        gain2[c] = expf(p->e2_gain[c]);
     }
     product(gemm, s->half[0], PIXELS, PIXELS, p->e1[0], WIDE, s->a1[0], WIDE, false);
     activate(s->a1, gain1, p->e1_bias, options->quantised, s->h1);
@@ -389,15 +393,18 @@ void net_crop(struct workspace *space, lethe_gemm_fn gemm, const struct params *
     float out_gain = DEC_OUT * expf(curve(&p->d3_gain[0][0], 16, t));
     float d_out_gain = 0;
 
-    encrypt(s, gemm, p, options, pixels, egain1, egain2);
+    load_pixels(s, pixels);
+    if (!options->latents) {
+        encrypt(s, gemm, p, options, egain1, egain2);
+    }
     for (size_t k = 0; k < LATENTS; k++) {
         enc_gain[k] = expf(curve(&p->enc_gain[0][k], LATENTS, t)) / q;
         dec_gain[k] = expf(curve(&p->dec_gain[0][k], LATENTS, t)) * q;
     }
     for (size_t cell = 0; cell < CELLS; cell++) {
         for (size_t k = 0; k < LATENTS; k++) {
-            float v = s->y[cell][k] * enc_gain[k];
-            float z = quantise(v, options->dither, &seed);
+            float v = options->latents ? options->latents[cell][k] : s->y[cell][k] * enc_gain[k];
+            float z = options->latents ? v : quantise(v, options->dither, &seed);
 
             s->v[cell][k] = v;
             s->z[cell][k] = z;

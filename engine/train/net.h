@@ -88,6 +88,8 @@ struct net_options {
     bool train_encrypter;
     float lambda; /* weight of a bit, in units of q^2 */
     float dither; /* width of the stochastic rounding, 1 is full */
+    /* Not NULL: CELLS rows of given latents; the Encrypter is then neither run nor trained. */
+    const float (*latents)[LATENTS];
 };
 
 struct crop_result {

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "fs/drill/drill.h"
+#include "fs/drill/show.h"
+#include "fs/file.h"
 
 static void on_progress(void *context, const char *what, uint64_t done, uint64_t total)
 {
@@ -57,14 +59,23 @@ static void print_report(const json_t *report)
 
 int lethe_cmd_drill(int argc, char **argv)
 {
-    const char *leak = "none", *args[1];
+    const char *leak = "none", *html = NULL, *args[1];
     struct drill_options drill = {.seed = 1};
+    struct lethe_cli_access access = {0};
+    struct lethe_cli_secret secret = {0};
+    struct drill_show show = {0};
+    struct lethe_buf page = {0};
     bool json = false, ok;
     const struct lethe_option options[] = {
         {"json", LETHE_OPTION_FLAG, &json, 0, 0, "print one JSON object"},
-        {"leak", LETHE_OPTION_TEXT, &leak, 0, 0, "WHAT the thief has besides the bucket: none (default)"},
+        {"report", LETHE_OPTION_TEXT, &html, 0, 0, "FILE write the report as a page"},
+        {"leak", LETHE_OPTION_TEXT, &leak, 0, 0, "WHAT the thief has too: none (default), keys, model (and keys), device"},
+        {"pairs", LETHE_OPTION_TEXT, &drill.pairs_dir, 0, 0, "DIR photos that the thief knows, instead of the vault's"},
         {"seed", LETHE_OPTION_NUMBER, &drill.seed, 0, INT64_MAX, "N of the drill's chance (1)"},
-        LETHE_CLI_STORE_OPTIONS("", drill.store),
+        LETHE_CLI_PASS_OPTIONS(access),
+        LETHE_CLI_STATE_OPTION(access),
+        {"cache-dir", LETHE_OPTION_TEXT, &drill.cache_root, 0, 0, "DIR instead of the cache folder"},
+        LETHE_CLI_STORE_OPTIONS("", access.store),
         LETHE_CLI_OPTIONS_END,
     };
     const struct lethe_command command = {.name = "drill",
@@ -82,16 +93,37 @@ int lethe_cmd_drill(int argc, char **argv)
     if (code >= 0) {
         return code;
     }
-    if (!parse_leak(leak, &drill.leak) || drill.leak != DRILL_LEAK_NONE) {
-        return lethe_cli_usage("drill: --leak is none, not '%s'", leak);
+    if (!parse_leak(leak, &drill.leak)) {
+        return lethe_cli_usage("drill: --leak is none, keys, model or device, not '%s'", leak);
     }
     drill.location = args[0];
+    drill.store = access.store;
+    drill.state_root = access.state_dir;
     drill.progress = on_progress;
     drill.context = &progress;
+    if (drill.leak == DRILL_LEAK_KEYS || drill.leak == DRILL_LEAK_MODEL) {
+        err = lethe_cli_passphrase(access.passfile, access.extpass, "Passphrase", false, &secret);
+        if (err) {
+            return lethe_exit_code(err);
+        }
+        drill.passphrase = secret.text;
+        drill.passphrase_len = secret.len;
+    }
     lethe_progress_start(&progress, "drill");
-    err = drill_run(&drill, &report);
+    err = drill_run(&drill, html ? &show : NULL, &report);
     lethe_progress_end(&progress);
+    lethe_cli_secret_free(&secret);
+    if (!err && html) {
+        err = drill_show_page(&show, report, &page);
+        err = err ? err : lethe_file_write_durably(html, page.data, page.len, 0600);
+        if (err) {
+            (void)lethe_cli_fail(err, "the report %s cannot be written: %s", html, lethe_err_str(err));
+        }
+    }
+    drill_show_release(&show);
+    lethe_buf_release(&page);
     if (err) {
+        json_decref(report);
         return lethe_exit_code(err);
     }
     ok = json_is_true(json_object_get(report, "ok"));

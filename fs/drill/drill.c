@@ -2,10 +2,16 @@
 /* The runner: opens the vault for reading, runs the attacks in order, and draws the verdicts from their figures. */
 #include "fs/drill/drill.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/drill/owner.h"
+#include "fs/drill/photos.h"
+#include "fs/drill/show.h"
 #include "fs/mount/session.h"
+#include "fs/vault/restore.h"
 #include "lethe/log.h"
 
 void drill_progress(const struct drill *drill, const char *what, uint64_t done, uint64_t total)
@@ -77,28 +83,180 @@ static const json_t *weakness_named(const struct drill *drill, const char *name)
     return NULL;
 }
 
-/* One sentence for each adversary that was played; "holds" is whether what is claimed against it held. */
+static double number_at(const json_t *object, const char *key)
+{
+    return json_number_value(json_object_get(object, key));
+}
+
+/* The row of a thief at the vault's strength with the most known photos. */
+static const json_t *row_of(const struct drill *drill, const char *thief, long long least_known)
+{
+    const json_t *rows = json_object_get(json_object_get(drill->report, "keys_leaked"), "thieves"), *row, *found = NULL;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        if (json_integer_value(json_object_get(row, "strength")) ==
+                (json_int_t)lethe_vault_file_settings(drill->file)->strength &&
+            strcmp(json_string_value(json_object_get(row, "thief")), thief) == 0 &&
+            json_integer_value(json_object_get(row, "known")) >= least_known) {
+            found = row;
+            if (least_known == 1) { /* the first is asked for */
+                break;
+            }
+        }
+    }
+    return found;
+}
+
+/* What was claimed against an adversary: nothing, and whether it held. */
+enum claim { CLAIM_BROKEN, CLAIM_HOLDS, CLAIM_NONE };
+
+static void add_verdict(json_t *adversaries, const char *name, enum claim claim, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static void add_verdict(json_t *adversaries, const char *name, enum claim claim, const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    (void)json_array_append_new(adversaries,
+                                json_pack("{s:s, s:o, s:s}", "name", name, "holds",
+                                          claim == CLAIM_NONE ? json_null() : json_boolean(claim == CLAIM_HOLDS), "verdict",
+                                          text));
+}
+
+static void judge_keys(struct drill *drill, json_t *adversaries)
+{
+    const struct lethe_vault_settings *settings = lethe_vault_file_settings(drill->file);
+    const json_t *one = row_of(drill, "least squares", 1), *most = row_of(drill, "own network", 2);
+    const json_t *public = row_of(drill, "the public base pair", 0), *own = row_of(drill, "the vault's own pair", 0);
+    const json_t *mean = row_of(drill, "no artifact: mean picture", 0);
+
+    most = most ? most : row_of(drill, "least squares", 0);
+    if (!one || !most || !public) {
+        add_verdict(adversaries, "bucket and keys", CLAIM_NONE, "The vault holds too few photos to say.");
+        return;
+    }
+    add_verdict(adversaries, "bucket and keys", CLAIM_NONE,
+                "%s From the artifacts alone: %.1f dB with one known photo, %.1f dB with %lld, %.1f dB with the public pair"
+                " (%.1f dB with no artifact at all); %.0f %% of photos are found among %lld.",
+                settings->fidelity == LETHE_FIDELITY_EXACT
+                    ? "Has every byte: fidelity exact keeps artifact, residual and recipe together, on purpose."
+                    : "Has the lossy picture of each photo.",
+                number_at(one, "psnr"), number_at(most, "psnr"), json_integer_value(json_object_get(most, "known")),
+                number_at(public, "psnr"), number_at(mean, "psnr"), 100 * number_at(most, "rank1"),
+                json_integer_value(json_object_get(json_object_get(drill->report, "keys_leaked"), "gallery")));
+    if (own) {
+        add_verdict(adversaries, "bucket, keys and model pair", CLAIM_NONE,
+                    "%s The pair itself makes %.1f dB of an artifact alone.",
+                    settings->fidelity == LETHE_FIDELITY_EXACT ? "Has every byte." : "Has the lossy picture of each photo.",
+                    number_at(own, "psnr"));
+    }
+}
+
+/* One sentence for each adversary that was played; "holds" is whether what is claimed against it held, null for nothing. */
 static void judge(struct drill *drill)
 {
+    const json_t *guessing = json_object_get(drill->report, "guessing");
+    const json_t *device = json_object_get(drill->report, "device");
+    /* Weaknesses that are not the bucket's. */
+    static const char *const elsewhere[] = {"weak KDF", "device secret not needed", "plaintext on the device",
+                                            "no noise on the device"};
     json_t *adversaries = json_array();
-    bool holds = json_array_size(drill->weaknesses) == 0 ||
-                 (json_array_size(drill->weaknesses) == 1 && weakness_named(drill, "weak KDF"));
+    bool opened = weakness_named(drill, "device secret not needed") != NULL;
+    size_t others = json_array_size(drill->weaknesses);
 
-    (void)json_array_append_new(
-        adversaries,
-        json_pack("{s:s, s:b, s:s}", "name", "bucket alone", "holds", holds, "verdict",
-                  holds ? "Learns how many objects there are, their padded sizes, and when they came; nothing could be"
-                          " told from noise."
-                        : "Learns more than counts, padded sizes and times: see the weaknesses."));
+    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++) {
+        others -= weakness_named(drill, elsewhere[i]) != NULL;
+    }
+
+    add_verdict(adversaries, "bucket alone", others == 0 ? CLAIM_HOLDS : CLAIM_BROKEN,
+                others == 0 ? "Learns how many objects there are, their padded sizes, and when they came; nothing could be"
+                              " told from noise."
+                            : "Learns more than counts, padded sizes and times: see the weaknesses.");
+    add_verdict(adversaries, "bucket and passphrase", opened ? CLAIM_BROKEN : CLAIM_HOLDS,
+                opened ? "Opens the vault." : "Opens nothing: the device secret of 256 bits is missing.");
+    if (drill->options->leak == DRILL_LEAK_KEYS || drill->options->leak == DRILL_LEAK_MODEL) {
+        judge_keys(drill, adversaries);
+    }
+    if (device) {
+        bool clean = !weakness_named(drill, "plaintext on the device") && !weakness_named(drill, "no noise on the device");
+
+        add_verdict(adversaries, "unmounted device alone", clean ? CLAIM_HOLDS : CLAIM_BROKEN,
+                    clean ? "%lld files of state and cache: no mark of plaintext, and nothing but noise beside the device"
+                            " secret."
+                          : "%lld files of state and cache, and they are not all noise: see the weaknesses.",
+                    json_integer_value(json_object_get(device, "files")));
+    }
+    add_verdict(adversaries, "bucket and unmounted device",
+                weakness_named(drill, "weak KDF") ? CLAIM_BROKEN : CLAIM_HOLDS,
+                "Guesses the passphrase, at %.2f guesses a second on one core of this machine: %.2g core years for one of 40"
+                " bits.",
+                number_at(guessing, "guesses_a_second"),
+                number_at(json_array_get(json_object_get(guessing, "with_device_secret"), 1), "core_years"));
     (void)json_object_set_new(drill->report, "adversaries", adversaries);
     (void)json_object_set_new(drill->report, "ok", json_boolean(json_array_size(drill->weaknesses) == 0));
 }
 
-enum lethe_err drill_run(const struct drill_options *options, json_t **report)
+/* The artifacts of the photos that are shown, as they lie in the vault. */
+static enum lethe_err show_vault(struct drill *drill, const struct drill_owner *owner, const struct drill_photos *photos,
+                                 struct drill_show *show)
+{
+    struct lethe_raster *pictures = drill_show_column(show, "in the vault");
+    enum lethe_err err = LETHE_OK;
+
+    for (size_t i = 0; i < DRILL_SHOWN && i < photos->tests && !err; i++) {
+        struct lethe_record record = {0};
+        struct lethe_buf png = {0};
+        const struct lethe_piece *piece;
+
+        err = lethe_record_load(owner->db, &photos->ids[i], &record);
+        piece = err ? NULL : lethe_restore_find(&record, LETHE_PIECE_ARTIFACT);
+        if (piece) {
+            char key[LETHE_STORE_KEY_MAX + 1];
+
+            lethe_vault_object_key(LETHE_OBJECT_ARTIFACT, &piece->object, key);
+            err = lethe_store_get(drill->store, key, 0, UINT64_MAX, &png, NULL);
+            err = err ? err : lethe_png_read(png.data, png.len, &lethe_image_limits_default, &pictures[i]);
+        }
+        lethe_buf_release(&png);
+        lethe_record_release(&record);
+    }
+    return err;
+}
+
+/* What the keys open. */
+static enum lethe_err run_leaked(struct drill *drill, struct drill_show *show)
+{
+    struct drill_owner *owner = NULL;
+    struct drill_photos photos = {0};
+    enum lethe_err err = drill_owner_open(drill, &owner);
+
+    err = err ? err : drill_photos_open(drill, owner, &photos);
+    if (!err && show && photos.count) {
+        struct lethe_raster *originals = drill_show_column(show, "the original, which the device restores");
+
+        for (size_t i = 0; i < DRILL_SHOWN && i < photos.tests && !err; i++) {
+            err = drill_picture_from_ycc(&photos.pairs[i].picture, &originals[i]);
+        }
+        err = err ? err : show_vault(drill, owner, &photos, show);
+    }
+    err = err ? err : drill_sizes(drill, &photos);
+    err = err ? err : drill_leaked(drill, &photos, show);
+    drill_photos_release(&photos);
+    drill_owner_free(owner);
+    return err;
+}
+
+enum lethe_err drill_run(const struct drill_options *options, struct drill_show *show, json_t **report)
 {
     static const char *const leaks[] = {"none", "keys", "model", "device"};
     static enum lethe_err (*const attacks[])(struct drill *) = {drill_inventory, drill_statistics, drill_sealing,
-                                                                 drill_controls};
+                                                                 drill_controls, drill_guessing};
     struct drill drill = {.options = options, .random = {.state = options->seed}};
     enum lethe_err err = lethe_seal_start();
 
@@ -111,6 +269,12 @@ enum lethe_err drill_run(const struct drill_options *options, json_t **report)
     err = err ? err : steal(&drill);
     for (size_t i = 0; i < sizeof attacks / sizeof *attacks && !err; i++) {
         err = attacks[i](&drill);
+    }
+    if (!err && (options->leak == DRILL_LEAK_KEYS || options->leak == DRILL_LEAK_MODEL)) {
+        err = run_leaked(&drill, show);
+    }
+    if (!err && options->leak == DRILL_LEAK_DEVICE) {
+        err = drill_device(&drill);
     }
     if (!err) {
         judge(&drill);

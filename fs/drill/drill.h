@@ -32,6 +32,10 @@ struct drill_options {
     enum drill_leak leak;
     const char *pairs_dir; /* photos that the thief has from elsewhere; NULL: none */
     uint64_t seed;
+    /* With DRILL_LEAK_KEYS and above: what the owner knows. */
+    const char *passphrase;
+    size_t passphrase_len;
+    const char *state_root, *cache_root; /* NULL: the usual ones */
     /* What is being done, and how far that is. May be NULL. */
     void (*progress)(void *context, const char *what, uint64_t done, uint64_t total);
     void *context;
@@ -55,11 +59,15 @@ struct drill {
     json_t *weaknesses; /* an array inside report */
 };
 
+struct drill_photos;
+struct drill_show;
+
 /*
  * Steals and attacks the vault at options->location. *report receives the drill's report, owned by the caller; its "ok"
- * is false when a weakness was found or a control survived. Errors have been said: LETHE_ERR_UNREACHABLE, ...
+ * is false when a weakness was found or a control survived. show (may be NULL) receives the pictures for the page.
+ * Errors have been said: LETHE_ERR_UNREACHABLE, LETHE_ERR_KEY, ...
  */
-enum lethe_err drill_run(const struct drill_options *options, json_t **report) LETHE_MUST_CHECK;
+enum lethe_err drill_run(const struct drill_options *options, struct drill_show *show, json_t **report) LETHE_MUST_CHECK;
 
 /* --- what the attacks share (drill.c) --- */
 
@@ -78,6 +86,13 @@ enum lethe_err drill_inventory(struct drill *drill) LETHE_MUST_CHECK;
 enum lethe_err drill_statistics(struct drill *drill) LETHE_MUST_CHECK;
 /* The sealing on its own, on drawn pictures: same twice, one pixel changed, flat against busy: report.sealing. */
 enum lethe_err drill_sealing(struct drill *drill) LETHE_MUST_CHECK;
+/* The cipher open: surrogate Decrypters at every strength: report.keys_leaked. show may be NULL. */
+enum lethe_err drill_leaked(struct drill *drill, const struct drill_photos *photos,
+                            struct drill_show *show) LETHE_MUST_CHECK;
+/* What one guess of the passphrase costs, measured: report.guessing. */
+enum lethe_err drill_guessing(struct drill *drill) LETHE_MUST_CHECK;
+/* State and cache of this vault on this device, searched for plaintext: report.device. */
+enum lethe_err drill_device(struct drill *drill) LETHE_MUST_CHECK;
 /* The same attacks on what must not survive them: report.controls. A control that survives is a weakness. */
 enum lethe_err drill_controls(struct drill *drill) LETHE_MUST_CHECK;
 

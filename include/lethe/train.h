@@ -15,6 +15,7 @@
 #include "lethe/image.h"
 #include "lethe/model.h"
 #include "lethe/pool.h"
+#include "lethe/weights.h"
 
 struct lethe_trainer;
 
@@ -54,5 +55,19 @@ enum lethe_err lethe_trainer_add(struct lethe_trainer *trainer, const struct let
 /* Trains and appends the pair's file to out. LETHE_ERR_ARG when there is nothing to train on. */
 enum lethe_err lethe_trainer_run(struct lethe_trainer *trainer, struct lethe_pool *pool, struct lethe_buf *out)
     LETHE_MUST_CHECK;
+
+/* A photo and the latents of its artifact, as somebody without the pair may know them. Borrowed. */
+struct lethe_known {
+    const struct lethe_latents *latents;
+    const struct lethe_ycc *picture; /* of the same size */
+};
+/*
+ * Fits a Decrypter to count known pairs, all of one rate, and appends it to out as a pair's file, whose Encrypter is of
+ * no use. linear: the LETHE_LATENTS + 1 rows of an affine map from latents to the values of a block, to begin with (the
+ * last row is the constant). The same bytes whatever the number of threads. LETHE_ERR_ARG when there is nothing known.
+ */
+enum lethe_err lethe_train_surrogate(const struct lethe_known *known, size_t count, const double (*linear)[LETHE_PIXELS],
+                                     uint64_t seed, uint32_t steps, struct lethe_pool *pool,
+                                     struct lethe_buf *out) LETHE_MUST_CHECK;
 
 #endif

@@ -35,6 +35,44 @@ assert report["inventory"]["repeated_nonces"] == 0 and report["inventory"]["unpa
 for pair in report["sealing"]:
     assert not pair["told"] and 0.99 < pair["npcr"] < 1 and 0.31 < pair["uaci"] < 0.36
 EOF
+
+# The keys leaked: figures for every thief at every strength, and a page that needs nothing from elsewhere.
+expect 0 "$LETHEFS" drill "$VAULT" --json --seed "$SEED" --leak model --passfile "$PASS" --report "$WORK/report.html"
+python3 - "$WORK/out" <<'EOF'
+import json, sys
+report = json.load(open(sys.argv[1]))
+assert report["ok"] and len(report["adversaries"]) == 5, report["adversaries"]
+leaked = report["keys_leaked"]
+assert leaked["tests"] >= 1 and leaked["known"] >= 3
+figures = {(t["strength"], t["thief"], t["known"]): t["psnr"] for t in leaked["thieves"]}
+for strength in range(4):
+    mean = figures[strength, "no artifact: mean picture", leaked["known"]]
+    # The samples are each in the vault as PNG and JPEG: at strength 3 a known photo is worth as much as an artifact.
+    assert figures[strength, "the public base pair", 0] > mean + (2 if strength < 3 else -3), figures
+    assert figures[strength, "least squares", leaked["known"]] > mean + (2 if strength < 3 else -3), figures
+    assert figures[strength, "the vault's own pair", 0] == figures[strength, "the public base pair", 0]
+bits = leaked["bits"]
+assert [b["artifact_bpp"] for b in bits] == sorted((b["artifact_bpp"] for b in bits), reverse=True)
+assert all(s["photos"] > 3 for s in report["sizes"])
+EOF
+grep -qE '(src|href)="?(http|//|[a-z]*\.)' "$WORK/report.html" && fail "the page asks for something from elsewhere"
+grep -qiE '<script|@import|url\(' "$WORK/report.html" && fail "the page has scripts or asks for something"
+[ "$(grep -o '<img ' "$WORK/report.html" | wc -l)" -ge 4 ] || fail "the page has no pictures"
+[ "$(grep -o '<svg ' "$WORK/report.html" | wc -l)" = 2 ] || fail "the page has no plots"
+
+# The device stolen while unmounted; and with a thumbnail left in its cache.
+expect 0 "$LETHEFS" drill "$VAULT" --json --leak device
+python3 -c 'import json, sys
+device = json.load(open(sys.argv[1]))["device"]
+assert device["files"] > 3 and device["bytes"] > 100000, device' "$WORK/out"
+find "$WORK/state" -printf '%p %s %T@\n' | sort | cmp - "$WORK/state-before" || fail "the drill changed the state"
+cp -a "$WORK/cache" "$WORK/marked"
+cp "$WORK/landscape-1.jpg" "$(find "$WORK/marked/lethefs" -mindepth 1 -type d | head -1)/thumbnail"
+expect 1 "$LETHEFS" drill "$VAULT" --json --leak device --cache-dir "$WORK/marked/lethefs"
+grep -q '"plaintext on the device"\|"no noise on the device"' "$WORK/out" || fail "a thumbnail in the cache was not found"
+
+expect 3 "$LETHEFS" drill "$VAULT" --leak keys --extpass 'echo wrong'
+expect 3 env XDG_STATE_HOME="$WORK/nowhere" "$LETHEFS" drill "$VAULT" --leak keys --passfile "$PASS"
 everything "$VAULT" >"$WORK/after"
 cmp "$WORK/before" "$WORK/after" || fail "the drill changed the vault"
 
@@ -88,3 +126,24 @@ planted "weak KDF"
 expect 2 "$LETHEFS" drill
 expect 2 "$LETHEFS" drill "$VAULT" --leak everything
 expect 5 "$LETHEFS" drill "$WORK/no-such-folder"
+
+# In a real browser, if there is one: nothing is asked for, and nothing is wider than a phone or a desk.
+command -v chromium >/dev/null || { echo "no chromium: the page was not looked at"; exit 0; }
+browser() {
+    timeout 120 chromium --headless --no-sandbox --disable-gpu --user-data-dir="$WORK/browser" "$@" 2>/dev/null
+}
+browser --log-net-log="$WORK/net.json" --virtual-time-budget=5000 --dump-dom "file://$WORK/report.html" >"$WORK/dom"
+grep -q 'What a stolen vault is worth' "$WORK/dom" || fail "the browser does not show the page"
+grep -oE '"url": ?"(https?|ftp|wss?)://[^"]*' "$WORK/net.json" | grep -vE '(google|googleapis|gstatic|gvt1)\.com/' && fail "the page asks the network"
+for width in 390 1280; do
+    cat >"$WORK/frame.html" <<EOF
+<body style="margin:0"><iframe id="f" style="border:0;width:${width}px;height:900px" src="report.html"
+ onload="let d=this.contentDocument;document.title=d.documentElement.scrollWidth+' '+d.images.length+' '+
+ [...d.images].filter(i=>!i.complete||!i.naturalWidth).length"></iframe>
+EOF
+    browser --allow-file-access-from-files --virtual-time-budget=5000 --dump-dom "file://$WORK/frame.html" >"$WORK/dom"
+    title=$(sed -nE 's:.*<title>([^<]*)</title>.*:\1:p' "$WORK/dom" | head -1)
+    read -r wide pictures broken <<<"$title"
+    [ "$wide" -le "$width" ] && [ "$pictures" -ge 4 ] && [ "$broken" = 0 ] ||
+        fail "at $width pixels the page is $wide wide, with $pictures pictures, $broken of them broken"
+done

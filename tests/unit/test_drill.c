@@ -15,8 +15,10 @@
 #include "fs/cli/drawn.h"
 #include "fs/drill/diffusion.h"
 #include "fs/drill/drill.h"
+#include "fs/drill/known.h"
 #include "fs/drill/noise.h"
 #include "fs/drill/picture.h"
+#include "lethe/train.h"
 
 #define NEAR(a, b, by) assert_true(fabs((a) - (b)) <= (by))
 
@@ -210,6 +212,74 @@ static void read_only_store(void **state)
     nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
+/* A world whose latents fix the picture: least squares finds the map, the net does not lose it, neighbours come near. */
+static void surrogates(void **state)
+{
+    struct drill_random random = {.state = 21};
+    struct drill_pair pairs[6];
+    struct drill_linear *linear = malloc(sizeof *linear);
+    struct lethe_raster photo = {0}, made = {0}, truth = {0};
+    struct lethe_known known[5];
+    struct lethe_ycc out;
+    struct lethe_buf bytes[2] = {{0}, {0}};
+    struct lethe_pair *net;
+    float latents[24 * 24 * 64];
+    double psnr[3];
+
+    (void)state;
+    assert_non_null(linear);
+    assert_int_equal(lethe_raster_init(&photo, 200, 210, 3, 8), LETHE_OK);
+    for (int n = 0; n < 6; n++) {
+        struct lethe_random engine = drill_engine_random(&random);
+
+        lethe_drawn_landscape(&photo, (uint64_t)n + 1);
+        assert_int_equal(drill_pair_init(&pairs[n], &photo), LETHE_OK);
+        assert_int_equal(pairs[n].picture.width, 192);
+        assert_int_equal(
+            lethe_encrypter_run(lethe_pair_shipped(0), &pairs[n].picture, 0, &engine, NULL, &pairs[n].latents), LETHE_OK);
+        if (n) {
+            known[n - 1] = (struct lethe_known){&pairs[n].latents, &pairs[n].picture};
+        }
+    }
+    assert_int_equal(drill_picture_from_ycc(&pairs[0].picture, &truth), LETHE_OK);
+    assert_int_equal(drill_linear_fit(pairs + 1, 5, 100000, linear), LETHE_OK);
+    for (size_t i = 0; i < sizeof latents / sizeof *latents; i++) {
+        latents[i] = pairs[0].latents.values[i];
+    }
+    assert_int_equal(drill_linear_run(linear, latents, 192, 192, &out), LETHE_OK);
+    assert_int_equal(drill_picture_from_ycc(&out, &made), LETHE_OK);
+    psnr[0] = drill_picture_psnr(&truth, &made);
+    lethe_ycc_release(&out);
+    lethe_raster_release(&made);
+    assert_int_equal(drill_nearest_run(pairs + 1, 5, 100000, &pairs[0].latents, &out), LETHE_OK);
+    assert_int_equal(drill_picture_from_ycc(&out, &made), LETHE_OK);
+    psnr[1] = drill_picture_psnr(&truth, &made);
+    lethe_ycc_release(&out);
+    lethe_raster_release(&made);
+    assert_int_equal(lethe_train_surrogate(known, 5, linear->weight, 1, 60, NULL, &bytes[0]), LETHE_OK);
+    assert_int_equal(lethe_train_surrogate(known, 5, linear->weight, 1, 60, NULL, &bytes[1]), LETHE_OK);
+    assert_int_equal(bytes[0].len, bytes[1].len);
+    assert_memory_equal(bytes[0].data, bytes[1].data, bytes[0].len);
+    assert_int_equal(lethe_pair_parse(bytes[0].data, bytes[0].len, &net), LETHE_OK);
+    assert_int_equal(lethe_decrypter_run(net, &pairs[0].latents, NULL, &out), LETHE_OK);
+    assert_int_equal(drill_picture_from_ycc(&out, &made), LETHE_OK);
+    psnr[2] = drill_picture_psnr(&truth, &made);
+    print_message("least squares %.2f dB, neighbours %.2f, net %.2f\n", psnr[0], psnr[1], psnr[2]);
+    assert_true(psnr[0] > 27 && psnr[1] > 20 && psnr[2] > psnr[0] - 0.5);
+    assert_int_equal(lethe_train_surrogate(known, 0, linear->weight, 1, 60, NULL, &bytes[0]), LETHE_ERR_ARG);
+    for (int n = 0; n < 6; n++) {
+        drill_pair_release(&pairs[n]);
+    }
+    lethe_pair_free(net);
+    lethe_ycc_release(&out);
+    lethe_raster_release(&made);
+    lethe_raster_release(&truth);
+    lethe_raster_release(&photo);
+    lethe_buf_release(&bytes[0]);
+    lethe_buf_release(&bytes[1]);
+    free(linear);
+}
+
 /* Every control is broken, whatever the seed. */
 static void controls(void **state)
 {
@@ -233,6 +303,7 @@ int main(void)
         cmocka_unit_test(published_thresholds), cmocka_unit_test(distributions),  cmocka_unit_test(curves),
         cmocka_unit_test(bytes),                cmocka_unit_test(noise_attack),   cmocka_unit_test(pictures),
         cmocka_unit_test(diffusion),            cmocka_unit_test(read_only_store), cmocka_unit_test(controls),
+        cmocka_unit_test(surrogates),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
