@@ -60,7 +60,7 @@ static void print_report(const json_t *report)
 int lethe_cmd_drill(int argc, char **argv)
 {
     const char *leak = "none", *html = NULL, *args[1];
-    struct drill_options drill = {.seed = 1};
+    struct drill_options drill = {.seed = 1, .mutations = 300};
     struct lethe_cli_access access = {0};
     struct lethe_cli_secret secret = {0};
     struct drill_show show = {0};
@@ -72,6 +72,7 @@ int lethe_cmd_drill(int argc, char **argv)
         {"leak", LETHE_OPTION_TEXT, &leak, 0, 0, "WHAT the thief has too: none (default), keys, model (and keys), device"},
         {"pairs", LETHE_OPTION_TEXT, &drill.pairs_dir, 0, 0, "DIR photos that the thief knows, instead of the vault's"},
         {"seed", LETHE_OPTION_NUMBER, &drill.seed, 0, INT64_MAX, "N of the drill's chance (1)"},
+        {"mutations", LETHE_OPTION_NUMBER, &drill.mutations, 0, 100000000, "N changes tried on a copy (300)"},
         LETHE_CLI_PASS_OPTIONS(access),
         LETHE_CLI_STATE_OPTION(access),
         {"cache-dir", LETHE_OPTION_TEXT, &drill.cache_root, 0, 0, "DIR instead of the cache folder"},

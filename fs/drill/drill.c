@@ -163,9 +163,10 @@ static void judge(struct drill *drill)
 {
     const json_t *guessing = json_object_get(drill->report, "guessing");
     const json_t *device = json_object_get(drill->report, "device");
+    const json_t *tampering = json_object_get(drill->report, "tampering");
     /* Weaknesses that are not the bucket's. */
     static const char *const elsewhere[] = {"weak KDF", "device secret not needed", "plaintext on the device",
-                                            "no noise on the device"};
+                                            "no noise on the device", "tampering undetected"};
     json_t *adversaries = json_array();
     bool opened = weakness_named(drill, "device secret not needed") != NULL;
     size_t others = json_array_size(drill->weaknesses);
@@ -191,6 +192,16 @@ static void judge(struct drill *drill)
                             " secret."
                           : "%lld files of state and cache, and they are not all noise: see the weaknesses.",
                     json_integer_value(json_object_get(device, "files")));
+    }
+    if (tampering) {
+        add_verdict(adversaries, "who changes the vault",
+                    weakness_named(drill, "tampering undetected") ? CLAIM_BROKEN : CLAIM_HOLDS,
+                    "Of %lld changes to a copy a device noticed %lld; %lld had no effect on anything that is read, %lld went"
+                    " unnoticed.",
+                    json_integer_value(json_object_get(tampering, "changes")),
+                    json_integer_value(json_object_get(tampering, "detected")),
+                    json_integer_value(json_object_get(tampering, "without_effect")),
+                    json_integer_value(json_object_get(tampering, "undetected")));
     }
     add_verdict(adversaries, "bucket and unmounted device",
                 weakness_named(drill, "weak KDF") ? CLAIM_BROKEN : CLAIM_HOLDS,
@@ -247,6 +258,7 @@ static enum lethe_err run_leaked(struct drill *drill, struct drill_show *show)
     }
     err = err ? err : drill_sizes(drill, &photos);
     err = err ? err : drill_leaked(drill, &photos, show);
+    err = err ? err : drill_tampering(drill, owner);
     drill_photos_release(&photos);
     drill_owner_free(owner);
     return err;

@@ -32,6 +32,7 @@ struct drill_options {
     enum drill_leak leak;
     const char *pairs_dir; /* photos that the thief has from elsewhere; NULL: none */
     uint64_t seed;
+    uint64_t mutations; /* of the tampering, with DRILL_LEAK_KEYS and above */
     /* With DRILL_LEAK_KEYS and above: what the owner knows. */
     const char *passphrase;
     size_t passphrase_len;
@@ -59,6 +60,7 @@ struct drill {
     json_t *weaknesses; /* an array inside report */
 };
 
+struct drill_owner;
 struct drill_photos;
 struct drill_show;
 
@@ -91,6 +93,8 @@ enum lethe_err drill_leaked(struct drill *drill, const struct drill_photos *phot
                             struct drill_show *show) LETHE_MUST_CHECK;
 /* What one guess of the passphrase costs, measured: report.guessing. */
 enum lethe_err drill_guessing(struct drill *drill) LETHE_MUST_CHECK;
+/* options->mutations changes to a copy of the vault, and whether a device notices: report.tampering. */
+enum lethe_err drill_tampering(struct drill *drill, const struct drill_owner *owner) LETHE_MUST_CHECK;
 /* State and cache of this vault on this device, searched for plaintext: report.device. */
 enum lethe_err drill_device(struct drill *drill) LETHE_MUST_CHECK;
 /* The same attacks on what must not survive them: report.controls. A control that survives is a weakness. */

@@ -9,8 +9,12 @@ mount_vault
 cp "$WORK"/*.jpg "$WORK"/*.png "$MNT/"
 seq 1 5000 >"$MNT/text"
 "$LETHEFS" sync "$MNT"
+for i in $(seq 30); do echo "small $i" >"$MNT/small-$i"; done # a pack, and another epoch
+"$LETHEFS" sync "$MNT"
 umount_vault
 
+MUTATIONS=300
+[ -z "${LETHE_LONG:-}" ] || MUTATIONS=10000
 everything() { # names, contents, times of a folder
     (cd "$1" && find . -printf '%p %s %T@ %C@ %m\n' | sort && find . -type f -exec sha256sum {} + | sort)
 }
@@ -37,11 +41,19 @@ for pair in report["sealing"]:
 EOF
 
 # The keys leaked: figures for every thief at every strength, and a page that needs nothing from elsewhere.
-expect 0 "$LETHEFS" drill "$VAULT" --json --seed "$SEED" --leak model --passfile "$PASS" --report "$WORK/report.html"
+expect 0 "$LETHEFS" drill "$VAULT" --json --seed "$SEED" --leak model --passfile "$PASS" --report "$WORK/report.html" \
+    --mutations "$MUTATIONS"
 python3 - "$WORK/out" <<'EOF'
 import json, sys
 report = json.load(open(sys.argv[1]))
-assert report["ok"] and len(report["adversaries"]) == 5, report["adversaries"]
+assert report["ok"] and len(report["adversaries"]) == 6, report["adversaries"]
+tampering = report["tampering"]
+assert tampering["changes"] >= 300 and tampering["undetected"] == 0, tampering
+found = {k["change"]: k for k in tampering["kinds"]}
+for kind in ("flip a bit", "truncate", "swap two objects", "remove", "random bytes"): # strays and journals of the past apart
+    assert found[kind]["detected"] > found[kind]["without_effect"], found[kind]
+for kind in ("rewrite vault.json", "roll back the head"):
+    assert found[kind]["without_effect"] == 0 and found[kind]["detected"] > 5, found[kind]
 leaked = report["keys_leaked"]
 assert leaked["tests"] >= 1 and leaked["known"] >= 3
 figures = {(t["strength"], t["thief"], t["known"]): t["psnr"] for t in leaked["thieves"]}

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "fs/cli/drawn.h"
+#include "fs/drill/copy.h"
 #include "fs/drill/diffusion.h"
 #include "fs/drill/drill.h"
 #include "fs/drill/known.h"
@@ -280,6 +281,48 @@ static void surrogates(void **state)
     free(linear);
 }
 
+/* A copy keeps its changes to itself, and is made of nothing that could be written through. */
+static void tampering_needs_a_copy(void **state)
+{
+    char folder[] = "/tmp/lethe-drill-XXXXXX";
+    const struct lethe_store_options options = {.read_only = true};
+    struct lethe_store *store, *view;
+    struct drill_copy *copy;
+    struct lethe_buf out = {0};
+    struct lethe_store_stat stat;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(lethe_store_open(folder, true, &store), LETHE_OK);
+    assert_int_equal(lethe_store_put(store, "o/aa/b", (const uint8_t *)"abc", 3), LETHE_OK);
+    assert_int_equal(drill_copy_new(store, &copy), LETHE_ERR_DENIED);
+    assert_null(copy);
+    lethe_store_close(store);
+    assert_int_equal(lethe_store_open_with(folder, false, &options, &store), LETHE_OK);
+    assert_int_equal(drill_copy_new(store, &copy), LETHE_OK);
+    assert_int_equal(drill_copy_store(copy, &view), LETHE_OK);
+    assert_int_equal(drill_copy_set(copy, "o/aa/b", (const uint8_t *)"xy", 2), LETHE_OK);
+    assert_int_equal(lethe_store_put(view, "o/aa/c", (const uint8_t *)"z", 1), LETHE_OK);
+    assert_int_equal(lethe_store_put(view, "o/aa/b", (const uint8_t *)"z", 1), LETHE_ERR_EXISTS);
+    assert_int_equal(lethe_store_get(view, "o/aa/b", 1, UINT64_MAX, &out, NULL), LETHE_OK);
+    assert_int_equal(out.len, 1);
+    assert_int_equal(lethe_store_stat(view, "o/aa/c", &stat), LETHE_OK);
+    drill_copy_lie(copy, "o/aa/c");
+    assert_int_equal(lethe_store_stat(view, "o/aa/c", &stat), LETHE_OK);
+    assert_int_equal(stat.size, 2);
+    assert_int_equal(lethe_store_remove(view, "o/aa/b"), LETHE_OK);
+    assert_int_equal(drill_copy_get(copy, "o/aa/b", &out), LETHE_ERR_NOT_FOUND);
+    assert_int_equal(lethe_store_stat(store, "o/aa/c", &stat), LETHE_ERR_NOT_FOUND);
+    drill_copy_reset(copy);
+    assert_int_equal(drill_copy_get(copy, "o/aa/b", &out), LETHE_OK);
+    assert_int_equal(out.len, 3);
+    lethe_store_close(view);
+    drill_copy_free(copy);
+    lethe_store_close(store);
+    lethe_buf_release(&out);
+    nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
 /* Every control is broken, whatever the seed. */
 static void controls(void **state)
 {
@@ -304,6 +347,7 @@ int main(void)
         cmocka_unit_test(bytes),                cmocka_unit_test(noise_attack),   cmocka_unit_test(pictures),
         cmocka_unit_test(diffusion),            cmocka_unit_test(read_only_store), cmocka_unit_test(controls),
         cmocka_unit_test(surrogates),
+        cmocka_unit_test(tampering_needs_a_copy),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
