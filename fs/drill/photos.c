@@ -34,13 +34,19 @@ static enum lethe_err guess(struct gathering *g, size_t slot, const struct lethe
 {
     struct drill_random random = {.state = g->drill->options->seed ^ (slot * 0x9e3779b97f4a7c15u + 1)};
     struct lethe_random engine = drill_engine_random(&random);
-    unsigned strength = lethe_vault_file_settings(g->drill->file)->strength;
+    const struct lethe_vault_settings *settings = lethe_vault_file_settings(g->drill->file);
+    unsigned strength = settings->strength;
     struct lethe_photo *photo = NULL;
     struct lethe_buf payload = {0}, residual = {0};
     enum lethe_reason reason;
     enum lethe_err err = lethe_photo_parse(file->data, file->len, &lethe_image_limits_default, &photo, &reason);
 
-    err = err ? err : lethe_photo_encrypt(photo, g->photos->own, strength, &engine, NULL, &payload);
+    if (!err && settings->fidelity == LETHE_FIDELITY_EXACT) {
+        err = lethe_photo_encrypt_at(photo, g->photos->own, strength,
+                                     lethe_photo_exact_rate(photo, g->photos->own, strength), &engine, NULL, &payload);
+    } else if (!err) {
+        err = lethe_photo_encrypt(photo, g->photos->own, strength, &engine, NULL, &payload);
+    }
     err = err ? err
               : lethe_photo_residual(photo, g->photos->own, payload.data, payload.len, LETHE_EFFORT_FAST, NULL, &residual,
                                      NULL);
@@ -64,10 +70,8 @@ static enum lethe_err look_at_pieces(struct gathering *g, size_t slot, const str
         err = piece ? lethe_restore_piece(g->owner->vault, piece, &payload) : LETHE_OK;
         if (piece && i == 0) {
             g->photos->plain[slot].artifact = payload.len;
-            g->photos->stored[slot].artifact = piece->object_size;
         } else if (piece) {
             g->photos->plain[slot].residual = payload.len;
-            g->photos->stored[slot].residual = piece->stored;
         }
     }
     lethe_buf_release(&payload);
@@ -133,7 +137,6 @@ static void close_up(struct gathering *g, size_t end)
             p->pairs[to] = p->pairs[i];
             p->ids[to] = p->ids[i];
             p->plain[to] = p->plain[i];
-            p->stored[to] = p->stored[i];
             p->guessed[to] = p->guessed[i];
         }
         to++;
@@ -199,10 +202,9 @@ enum lethe_err drill_photos_open(struct drill *drill, const struct drill_owner *
     out->pairs = calloc(most, sizeof *out->pairs);
     out->ids = calloc(most, sizeof *out->ids);
     out->plain = calloc(most, sizeof *out->plain);
-    out->stored = calloc(most, sizeof *out->stored);
     out->guessed = calloc(most, sizeof *out->guessed);
     g.used = calloc(most, sizeof *g.used);
-    if (!out->pairs || !out->ids || !out->plain || !out->stored || !out->guessed || !g.used) {
+    if (!out->pairs || !out->ids || !out->plain || !out->guessed || !g.used) {
         err = LETHE_ERR_NOMEM;
     }
     if (err) {
@@ -250,7 +252,6 @@ void drill_photos_release(struct drill_photos *photos)
     free(photos->pairs);
     free(photos->ids);
     free(photos->plain);
-    free(photos->stored);
     free(photos->guessed);
     *photos = (struct drill_photos){0};
 }
@@ -261,24 +262,30 @@ static struct drill_sizes sealed(const struct drill_sizes *plain)
                                 lethe_padme(8 + plain->residual)};
 }
 
-static double apart(const struct drill_sizes *a, const struct drill_sizes *b)
+/* What of the sizes is seen: residuals that travel in packs, or lie in a second store, are not. */
+enum sight { ARTIFACT_PADDED, BOTH_PADDED, BOTH_PLAIN, SIGHTS };
+static const char *const sights[SIGHTS] = {"artifact, padded", "artifact and residual, padded",
+                                           "artifact and residual, without padding"};
+
+static double apart(enum sight sight, const struct drill_sizes *a, const struct drill_sizes *b)
 {
-    return fabs(log((double)(a->artifact + 1) / (double)(b->artifact + 1))) +
-           fabs(log((double)(a->residual + 1) / (double)(b->residual + 1)));
+    struct drill_sizes x = sight == BOTH_PLAIN ? *a : sealed(a), y = sight == BOTH_PLAIN ? *b : sealed(b);
+    double d = fabs(log((double)(x.artifact + 1) / (double)(y.artifact + 1)));
+
+    return sight == ARTIFACT_PADDED ? d : d + fabs(log((double)(x.residual + 1) / (double)(y.residual + 1)));
 }
 
 /*
  * For each photo of the vault: is its own guess the nearest of all guesses? Ties share. And the AUC of how near a
  * photo's guess is against those of others.
  */
-static json_t *identify(struct drill *drill, const struct drill_photos *photos, bool padded)
+static json_t *identify(struct drill *drill, const struct drill_photos *photos, enum sight sight)
 {
     size_t n = 0, pairs = 0;
     double right = 0, *own = calloc(photos->count, sizeof *own), *others = calloc(photos->count, sizeof *others);
     struct drill_interval rank, auc;
 
     for (size_t i = 0; own && others && i < photos->count; i++) {
-        struct drill_sizes target, mine;
         double least = INFINITY, to_own = 0;
         size_t ties = 0;
         bool hit = false;
@@ -286,15 +293,13 @@ static json_t *identify(struct drill *drill, const struct drill_photos *photos, 
         if (lethe_id_is_zero(&photos->ids[i])) {
             continue; /* the thief's own: not in the vault */
         }
-        target = padded ? sealed(&photos->plain[i]) : photos->plain[i];
         for (size_t j = 0; j < photos->count; j++) {
             double d;
 
             if (lethe_id_is_zero(&photos->ids[j])) {
                 continue;
             }
-            mine = padded ? sealed(&photos->guessed[j]) : photos->guessed[j];
-            d = apart(&target, &mine);
+            d = apart(sight, &photos->plain[i], &photos->guessed[j]);
             if (d < least) {
                 least = d;
                 ties = 0;
@@ -311,8 +316,7 @@ static json_t *identify(struct drill *drill, const struct drill_photos *photos, 
             size_t j = drill_below(&drill->random, photos->count);
 
             if (j != i && !lethe_id_is_zero(&photos->ids[j])) {
-                mine = padded ? sealed(&photos->guessed[j]) : photos->guessed[j];
-                others[pairs++] = -apart(&target, &mine);
+                others[pairs++] = -apart(sight, &photos->plain[i], &photos->guessed[j]);
             }
         }
     }
@@ -320,7 +324,7 @@ static json_t *identify(struct drill *drill, const struct drill_photos *photos, 
     auc = drill_auc(own, n, others, pairs, DRILL_Z95);
     free(own);
     free(others);
-    return json_pack("{s:b, s:I, s:o, s:o, s:f}", "padded", padded, "photos", (json_int_t)n, "rank1",
+    return json_pack("{s:s, s:I, s:o, s:o, s:f}", "seen", sights[sight], "photos", (json_int_t)n, "rank1",
                      drill_interval_json(&rank), "auc", drill_interval_json(&auc), "chance", n ? 1.0 / (double)n : 0.0);
 }
 
@@ -328,8 +332,8 @@ enum lethe_err drill_sizes(struct drill *drill, const struct drill_photos *photo
 {
     json_t *sizes = json_array();
 
-    for (int padded = 1; padded >= 0 && photos->count; padded--) {
-        (void)json_array_append_new(sizes, identify(drill, photos, padded));
+    for (int sight = 0; sight < SIGHTS && photos->count; sight++) {
+        (void)json_array_append_new(sizes, identify(drill, photos, (enum sight)sight));
     }
     (void)json_object_set_new(drill->report, "sizes", sizes);
     return LETHE_OK;

@@ -17,8 +17,8 @@ struct drill_sizes {
 struct drill_photos {
     struct drill_pair *pairs; /* tests of them first: never known to the thief; then the known ones */
     struct lethe_id *ids;     /* of the contents; zero for photos of --pairs */
-    struct drill_sizes *plain, *stored; /* as the vault has them: payloads, and sealed */
-    struct drill_sizes *guessed;        /* payloads that the thief comes to by himself, from the photo's file */
+    struct drill_sizes *plain;   /* payloads, as the vault has them */
+    struct drill_sizes *guessed; /* payloads that the thief comes to by himself, from the photo's file */
     size_t count, tests;
     const struct lethe_pair *own; /* the vault's pair for new artifacts */
 };
