@@ -85,7 +85,8 @@ struct resize {
     const uint8_t *in;
     uint8_t *out;
     uint32_t padded_w;
-    uint32_t padded_h;
+    uint32_t from; /* rows of out, when shrinking */
+    uint32_t to;
 };
 
 static void enlarge(void *context, size_t index)
@@ -167,8 +168,9 @@ static void shrink_row(const struct resize *work, uint32_t y, uint32_t width)
 static void shrink(void *context, size_t index)
 {
     const struct resize *work = context;
-    uint32_t width = lethe_sampling_width(work->s), height = lethe_sampling_height(work->s);
-    uint32_t from = (uint32_t)index * ROWS_BAND, to = height - from < ROWS_BAND ? height : from + ROWS_BAND;
+    uint32_t width = lethe_sampling_width(work->s);
+    uint32_t from = work->from + (uint32_t)index * ROWS_BAND;
+    uint32_t to = work->to - from < ROWS_BAND ? work->to : from + ROWS_BAND;
 
     for (uint32_t y = from; y < to; y++) {
         uint8_t *out = work->out + (size_t)y * work->padded_w;
@@ -178,15 +180,23 @@ static void shrink(void *context, size_t index)
     }
 }
 
+void lethe_colour_shrink_rows(const struct lethe_sampling *s, const uint8_t *picture, uint8_t *component,
+                              uint32_t padded_w, uint32_t from, uint32_t to, struct lethe_pool *pool)
+{
+    uint32_t height = lethe_sampling_height(s), end = to < height ? to : height;
+    struct resize work = {s, picture, component, padded_w, from, end};
+    const uint8_t *last = component + (size_t)(height - 1) * padded_w;
+
+    if (from < end) {
+        lethe_pool_run(pool, (end - from + ROWS_BAND - 1) / ROWS_BAND, shrink, &work);
+    }
+    for (uint32_t y = from > height ? from : height; y < to; y++) {
+        memcpy(component + (size_t)y * padded_w, last, padded_w);
+    }
+}
+
 void lethe_colour_shrink(const struct lethe_sampling *s, const uint8_t *picture, uint8_t *component,
                          uint32_t padded_w, uint32_t padded_h, struct lethe_pool *pool)
 {
-    struct resize work = {s, picture, component, padded_w, padded_h};
-    uint32_t height = lethe_sampling_height(s);
-    const uint8_t *last = component + (size_t)(height - 1) * padded_w;
-
-    lethe_pool_run(pool, (height + ROWS_BAND - 1) / ROWS_BAND, shrink, &work);
-    for (uint32_t y = height; y < padded_h; y++) {
-        memcpy(component + (size_t)y * padded_w, last, padded_w);
-    }
+    lethe_colour_shrink_rows(s, picture, component, padded_w, 0, padded_h, pool);
 }

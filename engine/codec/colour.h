@@ -39,5 +39,8 @@ void lethe_colour_enlarge(const struct lethe_sampling *s, const uint8_t *compone
  */
 void lethe_colour_shrink(const struct lethe_sampling *s, const uint8_t *picture, uint8_t *component,
                          uint32_t padded_w, uint32_t padded_h, struct lethe_pool *pool);
+/* Its rows from to to alone, up to padded_h; what they cover of the picture must be there, and row height - 1 before. */
+void lethe_colour_shrink_rows(const struct lethe_sampling *s, const uint8_t *picture, uint8_t *component,
+                              uint32_t padded_w, uint32_t from, uint32_t to, struct lethe_pool *pool);
 
 #endif

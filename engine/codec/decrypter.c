@@ -15,6 +15,7 @@
  * 63, below 2^23; conv3 40, at most 320040, and times mult (at most 6700) below 2^31; linear 64 of at most
  * 127 * 16384, below 2^28.
  */
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,7 @@ struct run {
     const struct lethe_latents *latents;
     struct lethe_ycc *picture;
     bool linear_only;
+    size_t first; /* tile */
     atomic_bool failed; /* no memory for a tile */
 };
 
@@ -190,7 +192,7 @@ static void run_tile(void *context, size_t index)
     struct run *run = context;
     const struct lethe_latents *latents = run->latents;
     unsigned rate = latents->rate;
-    struct lethe_tile tile = lethe_tile_at(latents->blocks_w, latents->blocks_h, index);
+    struct lethe_tile tile = lethe_tile_at(latents->blocks_w, latents->blocks_h, run->first + index);
     struct scratch *s = malloc(sizeof *s);
 
     if (!s) {
@@ -266,4 +268,21 @@ enum lethe_err lethe_decrypter_run_linear(const struct lethe_pair *pair, const s
                                           struct lethe_pool *pool, struct lethe_ycc *picture)
 {
     return decrypt(pair, latents, pool, true, picture);
+}
+
+enum lethe_err lethe_decrypter_rows(const struct lethe_pair *pair, const struct lethe_latents *latents,
+                                    struct lethe_pool *pool, uint32_t from, uint32_t to, struct lethe_ycc *picture)
+{
+    struct run run = {.pair = pair, .kernels = lethe_nn_best(), .latents = latents, .picture = picture};
+    size_t across = ((size_t)latents->blocks_w + LETHE_TILE - 1) / LETHE_TILE;
+    uint32_t first = from / LETHE_DECRYPTER_ROWS, end = to / LETHE_DECRYPTER_ROWS + (to % LETHE_DECRYPTER_ROWS != 0);
+
+    static_assert(LETHE_DECRYPTER_ROWS == LETHE_TILE * LETHE_BLOCK, "a row of tiles");
+    if (latents->rate >= LETHE_RATES || picture->width != latents->width || picture->height != latents->height ||
+        to > picture->height || from > to || from % LETHE_DECRYPTER_ROWS) {
+        return LETHE_ERR_ARG;
+    }
+    run.first = first * across;
+    lethe_pool_run(pool, (end - first) * across, run_tile, &run);
+    return atomic_load(&run.failed) ? LETHE_ERR_NOMEM : LETHE_OK;
 }

@@ -317,7 +317,8 @@ struct run {
     const struct lethe_latents *latents; /* decode: values are written */
     uint32_t rows;
     struct lethe_buf *outs;      /* encode: one for each band */
-    const uint8_t *const *views; /* decode */
+    size_t first;                /* decode: the band of index 0 */
+    const uint8_t *const *views;
     const size_t *lens;
     atomic_int err;
 };
@@ -472,19 +473,27 @@ static enum lethe_err read_bands(struct lethe_reader *reader, size_t bands, cons
     return lethe_reader_status(reader, false);
 }
 
-enum lethe_err lethe_latents_decode_on(struct lethe_reader *reader, uint64_t max_pixels,
-                                       struct lethe_pool *pool, struct lethe_latents *latents)
+struct lethe_latents_decoder {
+    struct lethe_latents latents;
+    uint32_t rows; /* block rows of a band */
+    size_t bands;
+    size_t done;
+    const uint8_t **views;
+    size_t *lens;
+};
+
+enum lethe_err lethe_latents_decoder_new(struct lethe_reader *reader, uint64_t max_pixels,
+                                         struct lethe_latents_decoder **out)
 {
     uint64_t width = lethe_read_varint(reader);
     uint64_t height = lethe_read_varint(reader);
     unsigned rate = lethe_read_u8(reader);
-    struct run run = {.latents = latents};
-    const uint8_t **views = NULL;
-    size_t *lens = NULL;
+    struct lethe_latents_decoder *decoder;
+    uint32_t rows;
     size_t bands;
     enum lethe_err err;
 
-    *latents = (struct lethe_latents){0};
+    *out = NULL;
     err = lethe_reader_status(reader, false);
     if (err) {
         return err;
@@ -496,29 +505,88 @@ enum lethe_err lethe_latents_decode_on(struct lethe_reader *reader, uint64_t max
     if (width > max_pixels / height) {
         return LETHE_ERR_NOMEM;
     }
-    run.rows = band_rows((uint32_t)((width + 7) / 8));
-    bands = (size_t)(((height + 7) / 8 - 1) / run.rows + 1);
+    rows = band_rows((uint32_t)((width + 7) / 8));
+    bands = (size_t)(((height + 7) / 8 - 1) / rows + 1);
     if (bands > lethe_reader_left(reader)) { /* each takes at least a byte for its length */
         return LETHE_ERR_FORMAT;
     }
     lethe_mix_prepare();
-    views = calloc(bands, sizeof *views);
-    lens = calloc(bands, sizeof *lens);
-    err = views && lens ? read_bands(reader, bands, views, lens) : LETHE_ERR_NOMEM;
-    if (!err) {
-        err = lethe_latents_init(latents, (uint32_t)width, (uint32_t)height, rate);
+    decoder = calloc(1, sizeof *decoder);
+    if (!decoder) {
+        return LETHE_ERR_NOMEM;
     }
+    decoder->rows = rows;
+    decoder->bands = bands;
+    decoder->views = calloc(bands, sizeof *decoder->views);
+    decoder->lens = calloc(bands, sizeof *decoder->lens);
+    err = decoder->views && decoder->lens ? read_bands(reader, bands, decoder->views, decoder->lens) : LETHE_ERR_NOMEM;
     if (!err) {
-        run.views = views;
-        run.lens = lens;
-        lethe_pool_run(pool, bands, decode_band, &run);
-        err = (enum lethe_err)atomic_load(&run.err);
-        if (err) {
-            lethe_latents_release(latents);
-        }
+        err = lethe_latents_init(&decoder->latents, (uint32_t)width, (uint32_t)height, rate);
     }
-    free(views);
-    free(lens);
+    if (err) {
+        lethe_latents_decoder_free(decoder);
+        return err;
+    }
+    *out = decoder;
+    return LETHE_OK;
+}
+
+void lethe_latents_decoder_free(struct lethe_latents_decoder *decoder)
+{
+    if (decoder) {
+        lethe_latents_release(&decoder->latents);
+        free(decoder->views);
+        free(decoder->lens);
+        free(decoder);
+    }
+}
+
+const struct lethe_latents *lethe_latents_decoder_latents(const struct lethe_latents_decoder *decoder)
+{
+    return &decoder->latents;
+}
+
+static void decode_later_band(void *context, size_t index)
+{
+    struct run *run = context;
+
+    decode_band(run, run->first + index);
+}
+
+enum lethe_err lethe_latents_decoder_run(struct lethe_latents_decoder *decoder, uint32_t rows, struct lethe_pool *pool)
+{
+    struct run run = {.latents = &decoder->latents,
+                      .rows = decoder->rows,
+                      .first = decoder->done,
+                      .views = decoder->views,
+                      .lens = decoder->lens};
+    size_t end = ((size_t)rows + decoder->rows - 1) / decoder->rows;
+
+    end = end < decoder->bands ? end : decoder->bands;
+    if (end <= decoder->done) {
+        return LETHE_OK;
+    }
+    lethe_pool_run(pool, end - decoder->done, decode_later_band, &run);
+    decoder->done = end;
+    return (enum lethe_err)atomic_load(&run.err);
+}
+
+enum lethe_err lethe_latents_decode_on(struct lethe_reader *reader, uint64_t max_pixels,
+                                       struct lethe_pool *pool, struct lethe_latents *latents)
+{
+    struct lethe_latents_decoder *decoder;
+    enum lethe_err err = lethe_latents_decoder_new(reader, max_pixels, &decoder);
+
+    *latents = (struct lethe_latents){0};
+    if (err) {
+        return err;
+    }
+    err = lethe_latents_decoder_run(decoder, UINT32_MAX, pool);
+    if (!err) {
+        *latents = decoder->latents;
+        decoder->latents = (struct lethe_latents){0};
+    }
+    lethe_latents_decoder_free(decoder);
     return err;
 }
 

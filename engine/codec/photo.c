@@ -401,12 +401,11 @@ static enum lethe_err restore_png(const struct lethe_pair *pair, const struct ph
 static enum lethe_err restore_jpeg(const struct lethe_pair *pair, const struct photo_artifact *parts,
                                    const struct lethe_reader *residual, const uint8_t *recipe,
                                    size_t recipe_len, const struct lethe_image_limits *limits,
-                                   struct lethe_pool *pool, size_t max_len, struct lethe_buf *out)
+                                   struct lethe_pool *pool, const struct lethe_photo_watch *watch,
+                                   size_t max_len, struct lethe_buf *out)
 {
     struct photo_shape shape;
     struct lethe_jpeg jpeg;
-    struct photo_planes planes = {0};
-    const uint8_t *xhat[4] = {0};
     enum lethe_err err = lethe_jpeg_shape(recipe, recipe_len, limits, &jpeg);
 
     if (err) {
@@ -415,21 +414,12 @@ static enum lethe_err restore_jpeg(const struct lethe_pair *pair, const struct p
     lethe_photo_shape_of_jpeg(&jpeg, &shape);
     if (!lethe_photo_shape_equal(&shape, &parts->shape)) {
         err = LETHE_ERR_FORMAT;
-    }
-    if (!err && !residual) {
+    } else if (residual) {
+        err = lethe_photo_restore_stages(pair, parts, residual, &jpeg, recipe, recipe_len, pool, watch,
+                                         max_len, out);
+    } else {
         err = lethe_photo_own_coefs(pair, parts, pool, &jpeg);
-    } else if (!err) {
-        err = lethe_photo_planes(pair, parts, &jpeg, pool, &planes);
-    }
-    if (!err && residual) {
-        for (unsigned c = 0; c < shape.channels; c++) {
-            xhat[c] = planes.plane[c];
-        }
-        err = lethe_residual_coefs_decode(residual->at, lethe_reader_left(residual), xhat, pool, &jpeg);
-        lethe_photo_planes_release(&planes);
-    }
-    if (!err) {
-        err = lethe_jpeg_rebuild(&jpeg, recipe, recipe_len, max_len, out);
+        err = err ? err : lethe_jpeg_rebuild(&jpeg, recipe, recipe_len, max_len, out);
     }
     lethe_jpeg_release(&jpeg);
     return err;
@@ -440,6 +430,17 @@ enum lethe_err lethe_photo_restore(const struct lethe_pair *pair, const uint8_t 
                                    const uint8_t *recipe, size_t recipe_len,
                                    const struct lethe_image_limits *limits, struct lethe_pool *pool,
                                    size_t max_len, struct lethe_buf *out)
+{
+    return lethe_photo_restore_watched(pair, artifact, artifact_len, residual, residual_len, recipe, recipe_len,
+                                       limits, pool, NULL, max_len, out);
+}
+
+enum lethe_err lethe_photo_restore_watched(const struct lethe_pair *pair, const uint8_t *artifact,
+                                           size_t artifact_len, const uint8_t *residual, size_t residual_len,
+                                           const uint8_t *recipe, size_t recipe_len,
+                                           const struct lethe_image_limits *limits, struct lethe_pool *pool,
+                                           const struct lethe_photo_watch *watch, size_t max_len,
+                                           struct lethe_buf *out)
 {
     struct photo_artifact parts;
     struct lethe_reader reader;
@@ -466,7 +467,8 @@ enum lethe_err lethe_photo_restore(const struct lethe_pair *pair, const uint8_t 
     if (parts.shape.container == LETHE_CONTAINER_PNG) {
         err = restore_png(pair, &parts, left, recipe, recipe_len, pool, max_len, out);
     } else {
-        err = restore_jpeg(pair, &parts, left, recipe, recipe_len, limits, pool, max_len, out);
+        err = restore_jpeg(pair, &parts, left, recipe, recipe_len, limits, pool, watch, max_len,
+                           out);
     }
     if (err && out->len > start) {
         out->len = start;

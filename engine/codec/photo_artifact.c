@@ -177,6 +177,31 @@ enum lethe_err lethe_photo_artifact_parse(const uint8_t *bytes, size_t len,
     return lethe_reader_status(&reader, true);
 }
 
+enum lethe_err lethe_photo_latents_open(const struct photo_artifact *artifact, unsigned group,
+                                        struct lethe_latents_decoder **out)
+{
+    const struct photo_shape *shape = &artifact->shape;
+    const struct lethe_latents *latents;
+    struct lethe_reader reader;
+    enum lethe_err err;
+
+    lethe_reader_init(&reader, artifact->stream[group], artifact->stream_len[group]);
+    err = lethe_latents_decoder_new(&reader, (uint64_t)shape->width * shape->height, out);
+    if (err) {
+        return err;
+    }
+    latents = lethe_latents_decoder_latents(*out);
+    err = lethe_reader_status(&reader, true);
+    if (!err && (latents->width != shape->width || latents->height != shape->height)) {
+        err = LETHE_ERR_FORMAT;
+    }
+    if (err) {
+        lethe_latents_decoder_free(*out);
+        *out = NULL;
+    }
+    return err;
+}
+
 enum lethe_err lethe_photo_latents(const struct photo_artifact *artifact, unsigned group,
                                    struct lethe_pool *pool, struct lethe_latents *latents)
 {
@@ -184,7 +209,6 @@ enum lethe_err lethe_photo_latents(const struct photo_artifact *artifact, unsign
     struct lethe_reader reader;
     enum lethe_err err;
 
-    *latents = (struct lethe_latents){0};
     lethe_reader_init(&reader, artifact->stream[group], artifact->stream_len[group]);
     err = lethe_latents_decode_on(&reader, (uint64_t)shape->width * shape->height, pool, latents);
     if (!err) {

@@ -63,6 +63,9 @@ enum lethe_err lethe_photo_artifact_parse(const uint8_t *bytes, size_t len,
                                           struct photo_artifact *artifact) LETHE_MUST_CHECK;
 enum lethe_err lethe_photo_latents(const struct photo_artifact *artifact, unsigned group,
                                    struct lethe_pool *pool, struct lethe_latents *latents) LETHE_MUST_CHECK;
+/* The same by rows (lethe_latents_decoder_run). */
+enum lethe_err lethe_photo_latents_open(const struct photo_artifact *artifact, unsigned group,
+                                        struct lethe_latents_decoder **out) LETHE_MUST_CHECK;
 /* The Decrypter's picture of a group, its colours converted to the file's where they are RGB. */
 enum lethe_err lethe_photo_group(const struct lethe_pair *pair, const struct photo_artifact *artifact,
                                  unsigned group, struct lethe_pool *pool,
@@ -85,6 +88,13 @@ enum lethe_err lethe_photo_own_coefs(const struct lethe_pair *pair, const struct
                                      struct lethe_pool *pool, struct lethe_jpeg *jpeg) LETHE_MUST_CHECK;
 enum lethe_err lethe_photo_own_samples(const struct lethe_pair *pair, const struct photo_artifact *parts,
                                        struct lethe_pool *pool, struct lethe_raster *raster) LETHE_MUST_CHECK;
+
+/* A JPEG of the artifact's shape, whose coefficients are all zero, from its parts (photo_stages.c). watch may be NULL. */
+enum lethe_err lethe_photo_restore_stages(const struct lethe_pair *pair, const struct photo_artifact *parts,
+                                          const struct lethe_reader *residual, struct lethe_jpeg *jpeg,
+                                          const uint8_t *recipe, size_t recipe_len, struct lethe_pool *pool,
+                                          const struct lethe_photo_watch *watch, size_t max_len,
+                                          struct lethe_buf *out) LETHE_MUST_CHECK;
 
 /* One block: samples of 8 bits from quantised coefficients (photo_idct.c). */
 void lethe_photo_idct(const int16_t *coefs, const uint16_t *quant, uint8_t out[64]);

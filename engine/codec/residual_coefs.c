@@ -21,7 +21,7 @@
 #include "lethe/mix.h"
 
 #define MIN_BLOCKS 1024u
-#define FIRST_BLOCKS 12288u /* half a megapixel of 4:2:0 */
+#define FIRST_BLOCKS 12288u /* half a megapixel of 4:2:0: more than the first 64 KiB of most files hold */
 #define BAND_BLOCKS 24576u
 
 struct shape {
@@ -159,17 +159,24 @@ enum lethe_err lethe_residual_coefs_encode(const struct lethe_jpeg *jpeg, const 
     return err ? err : lethe_buf_status(out);
 }
 
-enum lethe_err lethe_residual_coefs_decode(const uint8_t *bytes, size_t len, const uint8_t *const xhat[4],
-                                           struct lethe_pool *pool, struct lethe_jpeg *jpeg)
-{
+struct lethe_coefs_decoder {
     struct lethe_coefs_band *bands;
+    size_t count;
+    struct cuts cuts;
+    const uint8_t *xhat[4];
+};
+
+enum lethe_err lethe_coefs_decoder_new(const uint8_t *bytes, size_t len, const uint8_t *const xhat[4],
+                                       struct lethe_jpeg *jpeg, struct lethe_coefs_decoder **out)
+{
+    struct lethe_coefs_decoder *decoder;
     struct lethe_reader reader;
     struct shape shape;
     enum lethe_err err;
     uint64_t first, rows;
     uint8_t effort;
-    size_t count;
 
+    *out = NULL;
     if (!shape_of(jpeg, xhat, &shape)) {
         return LETHE_ERR_ARG;
     }
@@ -181,26 +188,79 @@ enum lethe_err lethe_residual_coefs_decode(const uint8_t *bytes, size_t len, con
         return LETHE_ERR_FORMAT;
     }
     lethe_mix_prepare();
-    bands = make_bands(jpeg, xhat, &shape, effort, (struct cuts){(uint32_t)first, (uint32_t)rows}, &count);
-    if (!bands) {
+    decoder = calloc(1, sizeof *decoder);
+    if (!decoder) {
         return LETHE_ERR_NOMEM;
     }
-    for (size_t i = 0; i < count; i++) {
+    decoder->cuts = (struct cuts){(uint32_t)first, (uint32_t)rows};
+    for (unsigned c = 0; c < jpeg->components; c++) {
+        decoder->xhat[c] = xhat[c];
+    }
+    decoder->bands = make_bands(jpeg, decoder->xhat, &shape, effort, decoder->cuts, &decoder->count);
+    if (!decoder->bands) {
+        free(decoder);
+        return LETHE_ERR_NOMEM;
+    }
+    for (size_t i = 0; i < decoder->count; i++) {
         uint64_t n = lethe_read_varint(&reader);
 
-        bands[i].len = n > lethe_reader_left(&reader) ? 0 : (size_t)n;
+        decoder->bands[i].len = n > lethe_reader_left(&reader) ? 0 : (size_t)n;
         reader.bad |= n > lethe_reader_left(&reader);
     }
-    for (size_t i = 0; i < count; i++) {
-        bands[i].bytes = lethe_read_view(&reader, bands[i].len);
+    for (size_t i = 0; i < decoder->count; i++) {
+        decoder->bands[i].bytes = lethe_read_view(&reader, decoder->bands[i].len);
     }
     err = lethe_reader_status(&reader, true);
+    if (err) {
+        lethe_coefs_decoder_free(decoder);
+        return err;
+    }
+    *out = decoder;
+    return LETHE_OK;
+}
+
+void lethe_coefs_decoder_free(struct lethe_coefs_decoder *decoder)
+{
+    if (decoder) {
+        free(decoder->bands);
+        free(decoder);
+    }
+}
+
+size_t lethe_coefs_decoder_bands(const struct lethe_coefs_decoder *decoder)
+{
+    return decoder->count;
+}
+
+uint32_t lethe_coefs_decoder_rows(const struct lethe_coefs_decoder *decoder, size_t bands)
+{
+    if (bands == decoder->count) {
+        return UINT32_MAX;
+    }
+    return bands ? decoder->cuts.first + (uint32_t)(bands - 1) * decoder->cuts.rows : 0;
+}
+
+enum lethe_err lethe_coefs_decoder_run(struct lethe_coefs_decoder *decoder, size_t from, size_t to,
+                                       struct lethe_pool *pool)
+{
+    enum lethe_err err = LETHE_OK;
+
+    lethe_pool_run(pool, to - from, decode_band, decoder->bands + from);
+    for (size_t i = from; i < to; i++) {
+        err = err ? err : decoder->bands[i].err;
+    }
+    return err;
+}
+
+enum lethe_err lethe_residual_coefs_decode(const uint8_t *bytes, size_t len, const uint8_t *const xhat[4],
+                                           struct lethe_pool *pool, struct lethe_jpeg *jpeg)
+{
+    struct lethe_coefs_decoder *decoder;
+    enum lethe_err err = lethe_coefs_decoder_new(bytes, len, xhat, jpeg, &decoder);
+
     if (!err) {
-        lethe_pool_run(pool, count, decode_band, bands);
+        err = lethe_coefs_decoder_run(decoder, 0, decoder->count, pool);
+        lethe_coefs_decoder_free(decoder);
     }
-    for (size_t i = 0; i < count; i++) {
-        err = err ? err : bands[i].err;
-    }
-    free(bands);
     return err;
 }

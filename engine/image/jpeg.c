@@ -190,6 +190,12 @@ static bool same_shape(const struct lethe_jpeg *a, const struct lethe_jpeg *b)
 enum lethe_err lethe_jpeg_rebuild(const struct lethe_jpeg *jpeg, const uint8_t *recipe, size_t recipe_len,
                                   size_t max_len, struct lethe_buf *out)
 {
+    return lethe_jpeg_rebuild_fed(jpeg, recipe, recipe_len, max_len, NULL, out);
+}
+
+enum lethe_err lethe_jpeg_rebuild_fed(const struct lethe_jpeg *jpeg, const uint8_t *recipe, size_t recipe_len,
+                                      size_t max_len, const struct lethe_jpeg_feed *feed, struct lethe_buf *out)
+{
     struct jpeg_state *state = NULL;
     struct lethe_jpeg shape = {0}; /* as the plain bytes have it; no coefficients */
     struct recipe parts;
@@ -239,7 +245,7 @@ enum lethe_err lethe_jpeg_rebuild(const struct lethe_jpeg *jpeg, const uint8_t *
         lethe_buf_put(out, parts.plain + from, at - from);
         err = lethe_jpeg_scan_get(&parts.notes, &scan);
         if (!err) {
-            err = lethe_jpeg_scan_encode(state, jpeg, &scan, limit, out);
+            err = lethe_jpeg_scan_encode(state, jpeg, &scan, limit, feed, out);
         }
         lethe_jpeg_scan_release(&scan);
         if (!err && out->len > limit) {

@@ -89,7 +89,7 @@ static enum lethe_err put_scan(struct jpeg_state *state, const struct lethe_jpeg
     lethe_buf_put(out, (const uint8_t[3]){0, 63, 0}, 3);
     state->ss = 0;
     state->se = 63;
-    return lethe_jpeg_scan_encode(state, jpeg, &plain, SIZE_MAX / 2, out);
+    return lethe_jpeg_scan_encode(state, jpeg, &plain, SIZE_MAX / 2, NULL, out);
 }
 
 enum lethe_err lethe_jpeg_compose(const struct lethe_jpeg *jpeg, const uint8_t *ids, const uint8_t *segments,

@@ -26,6 +26,7 @@ struct encode {
     uint32_t run_length;      /* forced length of that run, 0 none */
     struct lethe_buf waiting; /* its correction bits, one a byte */
     bool bad;
+    enum lethe_err feed_err;
 };
 
 static inline void put_byte(struct lethe_buf *out, uint8_t byte)
@@ -328,12 +329,21 @@ static void restart(struct encode *e, uint32_t index)
     memset(e->last_dc, 0, sizeof e->last_dc);
 }
 
-static void blocks(struct encode *e, const struct jpeg_walk *walk, uint64_t count)
+static void blocks(struct encode *e, const struct jpeg_walk *walk, const struct lethe_jpeg_feed *feed,
+                   uint64_t count)
 {
     uint32_t until_restart = walk->interval, restarts = 0;
     uint64_t done = 0;
 
     for (uint32_t row = 0; row < walk->mcus_h; row++) {
+        if (feed && done < count) { /* the rows of a scan of one component are its own block rows */
+            unsigned v = walk->in_mcu == 1 ? e->jpeg->component[e->state->component[0]].v : 1;
+
+            e->feed_err = feed->need(feed->context, row / v);
+            if (e->feed_err) {
+                return;
+            }
+        }
         for (uint32_t column = 0; column < walk->mcus_w; column++) {
             if (done == count &&
                 !e->scan->cut_marked) { /* a cut that falls on a restart: before the marker */
@@ -366,7 +376,8 @@ static void blocks(struct encode *e, const struct jpeg_walk *walk, uint64_t coun
 }
 
 enum lethe_err lethe_jpeg_scan_encode(const struct jpeg_state *state, const struct lethe_jpeg *jpeg,
-                                      const struct jpeg_scan *scan, size_t max_len, struct lethe_buf *out)
+                                      const struct jpeg_scan *scan, size_t max_len,
+                                      const struct lethe_jpeg_feed *feed, struct lethe_buf *out)
 {
     struct encode e = {.state = state, .jpeg = jpeg, .scan = scan, .out = out, .max_len = max_len};
     struct jpeg_walk walk;
@@ -375,7 +386,11 @@ enum lethe_err lethe_jpeg_scan_encode(const struct jpeg_state *state, const stru
     if (scan->cut && scan->blocks > walk.blocks) {
         return LETHE_ERR_FORMAT;
     }
-    blocks(&e, &walk, scan->cut ? scan->blocks : walk.blocks);
+    blocks(&e, &walk, feed, scan->cut ? scan->blocks : walk.blocks);
+    if (e.feed_err) {
+        lethe_buf_release(&e.waiting);
+        return e.feed_err;
+    }
     flush_eob(&e);
     if (make_room(&e)) {
         if (scan->cut) {

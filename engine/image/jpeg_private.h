@@ -160,10 +160,11 @@ void lethe_jpeg_walk_init(struct jpeg_walk *walk, const struct jpeg_state *state
 enum lethe_err lethe_jpeg_scan_decode(const struct jpeg_state *state, const uint8_t *bytes, size_t len,
                                       size_t *at, struct lethe_jpeg *jpeg,
                                       struct jpeg_scan *scan) LETHE_MUST_CHECK;
-/* The inverse; appends at most until out holds max_len bytes. LETHE_ERR_FORMAT, LETHE_ERR_NOMEM. */
+/* The inverse; appends at most until out holds max_len bytes. LETHE_ERR_FORMAT, LETHE_ERR_NOMEM, and what feed, which
+ * may be NULL, fails with. */
 enum lethe_err lethe_jpeg_scan_encode(const struct jpeg_state *state, const struct lethe_jpeg *jpeg,
                                       const struct jpeg_scan *scan, size_t max_len,
-                                      struct lethe_buf *out) LETHE_MUST_CHECK;
+                                      const struct lethe_jpeg_feed *feed, struct lethe_buf *out) LETHE_MUST_CHECK;
 
 /* A picture among other bytes (redraw.c). */
 struct jpeg_found {

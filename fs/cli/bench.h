@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of lethefs bench share. Every figure is measured when it is asked for. Pictures are of three kinds:
- * PNG as given, the same samples as zlib writes them at level 6, and JPEG.
+ * What the files of lethefs bench share. Every figure is measured when it is asked for. Pictures are of three
+ * kinds: PNG as given, the same samples as zlib writes them at level 6, and JPEG.
  */
 #ifndef LETHE_FS_CLI_BENCH_H
 #define LETHE_FS_CLI_BENCH_H
@@ -31,9 +31,9 @@ extern const char *const lethe_bench_kinds[BENCH_KINDS];
 struct bench {
     struct lethe_paths paths; /* of pictures alone */
     const struct lethe_pair *pair;
-    unsigned strength;        /* of totals and speeds */
+    unsigned strength; /* of totals and speeds */
     enum lethe_effort effort;
-    unsigned threads;         /* processors */
+    unsigned threads; /* processors */
     struct lethe_progress progress;
 };
 
@@ -48,7 +48,8 @@ void lethe_bench_file_release(struct bench_file *file);
 /* What the path holds: BENCH_PNG or BENCH_JPEG; LETHE_ERR_UNSUPPORTED when neither. */
 enum lethe_err lethe_bench_read(const char *path, struct bench_file *file) LETHE_MUST_CHECK;
 /* An 8-bit (or 16-bit) raster by the ordinary decoder of its kind. */
-enum lethe_err lethe_bench_raster(const struct bench_file *file, struct lethe_raster *raster) LETHE_MUST_CHECK;
+enum lethe_err lethe_bench_raster(const struct bench_file *file,
+                                  struct lethe_raster *raster) LETHE_MUST_CHECK;
 /* The zlib copy of a PNG; *ns is what writing it took. */
 enum lethe_err lethe_bench_zlib_copy(const struct lethe_raster *raster, struct bench_file *file,
                                      int64_t *ns) LETHE_MUST_CHECK;
@@ -58,21 +59,26 @@ struct bench_run {
     bool learned; /* it has a recipe and came back exactly; all below is 0 otherwise */
     uint64_t pixels;
     uint64_t artifact, residual, recipe;
-    int64_t encode_ns; /* parse, encrypt, residual, restore, compare */
-    int64_t decode_ns; /* restore alone */
+    int64_t encode_ns;    /* parse, encrypt, residual, restore, compare */
+    int64_t decode_ns;    /* restore alone */
     int64_t container_ns; /* of it, what writing the container takes: deflate or Huffman coding */
 };
 enum lethe_err lethe_bench_engine(const struct bench *bench, const struct bench_file *file,
                                   struct lethe_pool *pool, struct bench_run *run) LETHE_MUST_CHECK;
 
 /* The parts of the report; each adds to object, or fails with the error said. */
-enum lethe_err lethe_bench_totals(struct bench *bench, struct lethe_pool *pool, json_t *object) LETHE_MUST_CHECK;
-enum lethe_err lethe_bench_quality(struct bench *bench, struct lethe_pool *pool, json_t *object) LETHE_MUST_CHECK;
-/* Forks a child for each kernel table: to be called before this process has threads or has looked at its processor. */
+enum lethe_err lethe_bench_totals(struct bench *bench, struct lethe_pool *pool,
+                                  json_t *object) LETHE_MUST_CHECK;
+enum lethe_err lethe_bench_quality(struct bench *bench, struct lethe_pool *pool,
+                                   json_t *object) LETHE_MUST_CHECK;
+/* Forks a child for each kernel table: to be called before this process has threads or has looked at its
+ * processor. */
 enum lethe_err lethe_bench_speed(struct bench *bench, json_t *object) LETHE_MUST_CHECK;
-enum lethe_err lethe_bench_latency(struct bench *bench, struct lethe_pool *pool, json_t *object) LETHE_MUST_CHECK;
+enum lethe_err lethe_bench_latency(struct bench *bench, struct lethe_pool *pool,
+                                   json_t *object) LETHE_MUST_CHECK;
 /* Programs that are not installed are left out. */
-enum lethe_err lethe_bench_rivals(struct bench *bench, struct lethe_pool *pool, json_t *object) LETHE_MUST_CHECK;
+enum lethe_err lethe_bench_rivals(struct bench *bench, struct lethe_pool *pool,
+                                  json_t *object) LETHE_MUST_CHECK;
 
 /* The curves of lethe_bench_quality as a picture. */
 void lethe_bench_plot(const json_t *object, struct lethe_buf *out);

@@ -70,9 +70,10 @@ static enum lethe_err time_container(const struct bench_file *file, int64_t *ns)
     struct lethe_jpeg jpeg = {0};
     enum lethe_reason reason;
     int64_t start;
-    enum lethe_err err = file->kind == BENCH_JPEG
-                             ? lethe_jpeg_parse(file->bytes.data, file->bytes.len, limits, &jpeg, &recipe, &reason)
-                             : lethe_png_parse(file->bytes.data, file->bytes.len, limits, &raster, &recipe, &reason);
+    enum lethe_err err =
+        file->kind == BENCH_JPEG
+            ? lethe_jpeg_parse(file->bytes.data, file->bytes.len, limits, &jpeg, &recipe, &reason)
+            : lethe_png_parse(file->bytes.data, file->bytes.len, limits, &raster, &recipe, &reason);
 
     start = lethe_bench_now_ns();
     if (!err) {
@@ -114,13 +115,14 @@ enum lethe_err lethe_bench_engine(const struct bench *bench, const struct bench_
                                      lethe_random_system(), pool, &artifact);
     }
     if (!err) {
-        err = lethe_photo_residual(photo, bench->pair, artifact.data, artifact.len, bench->effort, pool, &residual,
-                                   NULL);
+        err = lethe_photo_residual(photo, bench->pair, artifact.data, artifact.len, bench->effort, pool,
+                                   &residual, NULL);
     }
     middle = lethe_bench_now_ns();
     if (!err) {
-        err = lethe_photo_restore(bench->pair, artifact.data, artifact.len, residual.data, residual.len, recipe,
-                                  recipe_len, &lethe_image_limits_default, pool, file->bytes.len, &back);
+        err =
+            lethe_photo_restore(bench->pair, artifact.data, artifact.len, residual.data, residual.len, recipe,
+                                recipe_len, &lethe_image_limits_default, pool, file->bytes.len, &back);
     }
     run->decode_ns = lethe_bench_now_ns() - middle;
     run->learned = !err && back.len == file->bytes.len && memcmp(back.data, file->bytes.data, back.len) == 0;
@@ -145,7 +147,8 @@ struct sums {
     uint64_t files, learned;
     uint64_t bytes, pixels; /* of the learned files */
     uint64_t artifact, residual, recipe;
-    uint64_t worth, kept; /* of them, files that are smaller as a photo, and what all learned files take at best */
+    uint64_t worth,
+        kept; /* of them, files that are smaller as a photo, and what all learned files take at best */
 };
 
 static void add(struct sums *sums, const struct bench_file *file, const struct bench_run *run)
@@ -203,15 +206,16 @@ enum lethe_err lethe_bench_totals(struct bench *bench, struct lethe_pool *pool, 
         const struct sums *s = &sums[kind];
 
         if (s->files) {
-            json_object_set_new(
-                totals, lethe_bench_kinds[kind],
-                json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "files", (json_int_t)s->files,
-                          "learned", (json_int_t)s->learned, "smaller", (json_int_t)s->worth, "bytes",
-                          (json_int_t)s->bytes, "artifact_bytes", (json_int_t)s->artifact, "residual_bytes",
-                          (json_int_t)s->residual, "recipe_bytes", (json_int_t)s->recipe, "pixels",
-                          (json_int_t)s->pixels, "ratio", share(s->artifact + s->residual + s->recipe, s->bytes),
-                          "ratio_when_smaller", share(s->kept, s->bytes), "bpp",
-                          8 * share(s->artifact + s->residual + s->recipe, s->pixels)));
+            json_object_set_new(totals, lethe_bench_kinds[kind],
+                                json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "files",
+                                          (json_int_t)s->files, "learned", (json_int_t)s->learned, "smaller",
+                                          (json_int_t)s->worth, "bytes", (json_int_t)s->bytes,
+                                          "artifact_bytes", (json_int_t)s->artifact, "residual_bytes",
+                                          (json_int_t)s->residual, "recipe_bytes", (json_int_t)s->recipe,
+                                          "pixels", (json_int_t)s->pixels, "ratio",
+                                          share(s->artifact + s->residual + s->recipe, s->bytes),
+                                          "ratio_when_smaller", share(s->kept, s->bytes), "bpp",
+                                          8 * share(s->artifact + s->residual + s->recipe, s->pixels)));
         }
     }
     json_object_set_new(object, "totals", totals);

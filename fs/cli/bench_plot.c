@@ -40,12 +40,14 @@ static double number(const json_t *point, const char *name)
 
 static double x_of(const struct frame *frame, double bpp)
 {
-    return LEFT + (WIDTH - LEFT - RIGHT) * (log(bpp) - log(frame->low_bpp)) / (log(frame->high_bpp) - log(frame->low_bpp));
+    return LEFT + (WIDTH - LEFT - RIGHT) * (log(bpp) - log(frame->low_bpp)) /
+                      (log(frame->high_bpp) - log(frame->low_bpp));
 }
 
 static double y_of(const struct frame *frame, double db)
 {
-    return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (db - frame->low_db) / (frame->high_db - frame->low_db);
+    return HEIGHT - BOTTOM -
+           (HEIGHT - TOP - BOTTOM) * (db - frame->low_db) / (frame->high_db - frame->low_db);
 }
 
 static void widen(struct frame *frame, const json_t *curve)
@@ -53,7 +55,8 @@ static void widen(struct frame *frame, const json_t *curve)
     json_t *point;
     size_t i;
 
-    json_array_foreach(curve, i, point) {
+    json_array_foreach(curve, i, point)
+    {
         frame->low_bpp = fmin(frame->low_bpp, number(point, "bpp"));
         frame->high_bpp = fmax(frame->high_bpp, number(point, "bpp"));
         frame->low_db = fmin(frame->low_db, floor(number(point, "psnr") - 0.5));
@@ -67,7 +70,8 @@ static void line(struct lethe_buf *out, const struct frame *frame, const json_t 
     size_t i;
 
     say(out, "<polyline fill=\"none\" stroke-width=\"2.5\" %s points=\"", style);
-    json_array_foreach(curve, i, point) {
+    json_array_foreach(curve, i, point)
+    {
         say(out, "%.1f,%.1f ", x_of(frame, number(point, "bpp")), y_of(frame, number(point, "psnr")));
     }
     say(out, "\"/>\n");
@@ -82,19 +86,23 @@ static void axes(struct lethe_buf *out, const struct frame *frame)
         if (marks[i] >= frame->low_bpp * 0.999 && marks[i] <= frame->high_bpp * 1.001) {
             double x = x_of(frame, marks[i]);
 
-            say(out, "<line class=\"g\" x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>", x, TOP, x, HEIGHT - BOTTOM);
-            say(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%g</text>\n", x, HEIGHT - BOTTOM + 20, marks[i]);
+            say(out, "<line class=\"g\" x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>", x, TOP, x,
+                HEIGHT - BOTTOM);
+            say(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%g</text>\n", x, HEIGHT - BOTTOM + 20,
+                marks[i]);
         }
     }
     for (double db = ceil(frame->low_db / step) * step; db <= frame->high_db; db += step) {
         double y = y_of(frame, db);
 
-        say(out, "<line class=\"g\" x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\"/>", LEFT, y, WIDTH - RIGHT, y);
+        say(out, "<line class=\"g\" x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\"/>", LEFT, y, WIDTH - RIGHT,
+            y);
         say(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n", LEFT - 8, y + 4, db);
     }
-    say(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">bits per pixel</text>\n", (LEFT + WIDTH - RIGHT) / 2,
-        HEIGHT - 15);
-    say(out, "<text x=\"20\" y=\"%d\" text-anchor=\"middle\" transform=\"rotate(-90 20 %d)\">PSNR, dB</text>\n",
+    say(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">bits per pixel</text>\n",
+        (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 15);
+    say(out,
+        "<text x=\"20\" y=\"%d\" text-anchor=\"middle\" transform=\"rotate(-90 20 %d)\">PSNR, dB</text>\n",
         HEIGHT / 2, HEIGHT / 2);
 }
 
@@ -114,8 +122,10 @@ void lethe_bench_plot(const json_t *object, struct lethe_buf *out)
     ours = json_object_get(set, "artifact_curve");
     jpeg = json_object_get(set, "jpeg_curve");
     strengths = json_object_get(set, "strengths");
-    say(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
-             "font-size=\"14\">\n<style>.g{stroke:#ddd}</style><rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
+    say(out,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
+        "font-size=\"14\">\n<style>.g{stroke:#ddd}</style><rect width=\"100%%\" height=\"100%%\" "
+        "fill=\"#fff\"/>\n",
         WIDTH, HEIGHT);
     if (json_array_size(ours) > 1) {
         widen(&frame, ours);
@@ -124,14 +134,17 @@ void lethe_bench_plot(const json_t *object, struct lethe_buf *out)
         axes(out, &frame);
         line(out, &frame, ours, "stroke=\"#1f5fbf\"");
         line(out, &frame, jpeg, "stroke=\"#b3541e\" stroke-dasharray=\"7 5\"");
-        json_array_foreach(strengths, i, point) {
+        json_array_foreach(strengths, i, point)
+        {
             double x = x_of(&frame, number(point, "bpp")), y = y_of(&frame, number(point, "psnr"));
 
             say(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4.5\" fill=\"#1f5fbf\"/>", x, y);
             say(out, "<text x=\"%.1f\" y=\"%.1f\">%zu</text>\n", x + 7, y + 15, i);
         }
     }
-    say(out, "<text x=\"%d\" y=\"30\">Mean of %d %s pictures: <tspan fill=\"#1f5fbf\">the artifact alone (dots: strengths)"
-             "</tspan>, <tspan fill=\"#b3541e\">progressive 4:2:0 JPEG</tspan></text>\n</svg>\n",
+    say(out,
+        "<text x=\"%d\" y=\"30\">Mean of %d %s pictures: <tspan fill=\"#1f5fbf\">the artifact alone (dots: "
+        "strengths)"
+        "</tspan>, <tspan fill=\"#b3541e\">progressive 4:2:0 JPEG</tspan></text>\n</svg>\n",
         LEFT, (int)json_integer_value(json_object_get(set, "pictures")), kind);
 }

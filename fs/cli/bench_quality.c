@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the artifact alone gives: PSNR over all 8-bit samples of grey or RGB, and SSIM (Z. Wang et al., "Image quality
- * assessment: from error visibility to structural similarity", IEEE TIP 13, 2004) of the mean of the channels, in
- * windows of 8x8 at steps of 4; against progressive 4:2:0 JPEG of the same decoded picture at the same rates, whole
- * files on both sides. Between measured rates PSNR is interpolated over the logarithm of the rate.
+ * What the artifact alone gives: PSNR over all 8-bit samples of grey or RGB, and SSIM (Z. Wang et al., "Image
+ * quality assessment: from error visibility to structural similarity", IEEE TIP 13, 2004) of the mean of the
+ * channels, in windows of 8x8 at steps of 4; against progressive 4:2:0 JPEG of the same decoded picture at
+ * the same rates, whole files on both sides. Between measured rates PSNR is interpolated over the logarithm
+ * of the rate.
  */
 #include "fs/cli/bench.h"
 
@@ -105,10 +106,11 @@ static double ssim(const struct lethe_raster *a, const struct lethe_raster *b)
     return count ? sum / (double)count : 1;
 }
 
-static struct point measure(const struct lethe_raster *original, const struct lethe_raster *other, size_t bytes)
+static struct point measure(const struct lethe_raster *original, const struct lethe_raster *other,
+                            size_t bytes)
 {
-    return (struct point){8.0 * (double)bytes / ((double)original->width * original->height), psnr(original, other),
-                          ssim(original, other)};
+    return (struct point){8.0 * (double)bytes / ((double)original->width * original->height),
+                          psnr(original, other), ssim(original, other)};
 }
 
 /* Keeps a curve by growing rate; a point that is no better than a cheaper one is left out. */
@@ -152,7 +154,7 @@ static struct point mean_of(const struct mean *mean)
 
 struct quality {
     struct mean strength[BENCH_STRENGTHS];
-    struct mean curve[2][GRID];   /* ours, JPEG; over pictures whose curves both reach the rate */
+    struct mean curve[2][GRID]; /* ours, JPEG; over pictures whose curves both reach the rate */
     struct mean target[2][TARGETS];
     unsigned pictures;
 };
@@ -163,12 +165,12 @@ static enum lethe_err artifact_point(const struct bench *bench, const struct let
 {
     struct lethe_buf artifact = {0};
     struct lethe_raster picture = {0};
-    enum lethe_err err = lethe_photo_encrypt_at(photo, bench->pair, strength, rate, lethe_random_system(), pool,
-                                                &artifact);
+    enum lethe_err err =
+        lethe_photo_encrypt_at(photo, bench->pair, strength, rate, lethe_random_system(), pool, &artifact);
 
     if (!err) {
-        err = lethe_artifact_picture(bench->pair, artifact.data, artifact.len, &lethe_image_limits_default, pool,
-                                     &picture);
+        err = lethe_artifact_picture(bench->pair, artifact.data, artifact.len, &lethe_image_limits_default,
+                                     pool, &picture);
     }
     if (!err) {
         *point = measure(original, &picture, artifact.len);
@@ -254,10 +256,10 @@ static json_t *report(const struct quality *quality)
         struct point ours = mean_of(&quality->target[0][i]), jpeg = mean_of(&quality->target[1][i]);
 
         if (quality->target[0][i].count) {
-            json_array_append_new(gains, json_pack("{s:f, s:i, s:f, s:f, s:f, s:f}", "bpp", targets[i], "pictures",
-                                                   (int)quality->target[0][i].count, "psnr", ours.psnr, "jpeg_psnr",
-                                                   jpeg.psnr, "gain", ours.psnr - jpeg.psnr, "ssim_gain",
-                                                   ours.ssim - jpeg.ssim));
+            json_array_append_new(
+                gains, json_pack("{s:f, s:i, s:f, s:f, s:f, s:f}", "bpp", targets[i], "pictures",
+                                 (int)quality->target[0][i].count, "psnr", ours.psnr, "jpeg_psnr", jpeg.psnr,
+                                 "gain", ours.psnr - jpeg.psnr, "ssim_gain", ours.ssim - jpeg.ssim));
         }
     }
     json_object_set_new(object, "pictures", json_integer(quality->pictures));
@@ -291,7 +293,8 @@ enum lethe_err lethe_bench_quality(struct bench *bench, struct lethe_pool *pool,
         lethe_progress_update(&bench->progress, i, bench->paths.count);
         err = lethe_bench_read(bench->paths.path[i], &file);
         if (!err && !lethe_bench_raster(&file, &original) &&
-            !lethe_photo_parse(file.bytes.data, file.bytes.len, &lethe_image_limits_default, &photo, &reason) &&
+            !lethe_photo_parse(file.bytes.data, file.bytes.len, &lethe_image_limits_default, &photo,
+                               &reason) &&
             lethe_photo_info(photo)->channels >= colours_of(&original)) {
             err = add_picture(bench, photo, &original, pool, &quality[file.kind]);
         }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Other programs on the same files, where they are installed: cjxl and djxl, cwebp, optipng. Only files that both the
- * program and the engine take count. Times are those of whole runs of the programs, start and file I/O included.
+ * Other programs on the same files, where they are installed: cjxl and djxl, cwebp, optipng. Only files that
+ * both the program and the engine take count. Times are those of whole runs of the programs, start and file
+ * I/O included.
  */
 #include "fs/cli/bench.h"
 
@@ -29,12 +30,31 @@ struct rival {
 };
 
 static const struct rival rivals[] = {
-    {"cjxl -e 3", "png", BENCH_PNG, "jxl", {"cjxl", "IN", "OUT", "-d", "0", "-e", "3", "--quiet"}, {"djxl", "OUT", "BACK", "--quiet"}},
-    {"cjxl -e 7", "png", BENCH_PNG, "jxl", {"cjxl", "IN", "OUT", "-d", "0", "-e", "7", "--quiet"}, {"djxl", "OUT", "BACK", "--quiet"}},
-    {"cwebp -lossless", "png", BENCH_PNG, "webp", {"cwebp", "-quiet", "-lossless", "-exact", "IN", "-o", "OUT"}, {NULL}},
+    {"cjxl -e 3",
+     "png",
+     BENCH_PNG,
+     "jxl",
+     {"cjxl", "IN", "OUT", "-d", "0", "-e", "3", "--quiet"},
+     {"djxl", "OUT", "BACK", "--quiet"}},
+    {"cjxl -e 7",
+     "png",
+     BENCH_PNG,
+     "jxl",
+     {"cjxl", "IN", "OUT", "-d", "0", "-e", "7", "--quiet"},
+     {"djxl", "OUT", "BACK", "--quiet"}},
+    {"cwebp -lossless",
+     "png",
+     BENCH_PNG,
+     "webp",
+     {"cwebp", "-quiet", "-lossless", "-exact", "IN", "-o", "OUT"},
+     {NULL}},
     {"optipng -o2", "png", BENCH_PNG, "png", {"optipng", "-quiet", "-o2", "-out", "OUT", "IN"}, {NULL}},
-    {"cjxl --lossless_jpeg=1 -e 7", "jpeg", BENCH_JPEG, "jxl",
-     {"cjxl", "IN", "OUT", "--lossless_jpeg=1", "-e", "7", "--quiet"}, {"djxl", "OUT", "BACK", "--quiet"}},
+    {"cjxl --lossless_jpeg=1 -e 7",
+     "jpeg",
+     BENCH_JPEG,
+     "jxl",
+     {"cjxl", "IN", "OUT", "--lossless_jpeg=1", "-e", "7", "--quiet"},
+     {"djxl", "OUT", "BACK", "--quiet"}},
 };
 #define RIVALS (sizeof rivals / sizeof *rivals)
 
@@ -73,8 +93,8 @@ static int run_program(const char *const *argv, const char *in, const char *out,
     return !WIFEXITED(status) || WEXITSTATUS(status);
 }
 
-static void try_rival(const struct rival *rival, const char *path, const char *folder, const struct bench_run *run,
-                      size_t bytes, struct sums *sums)
+static void try_rival(const struct rival *rival, const char *path, const char *folder,
+                      const struct bench_run *run, size_t bytes, struct sums *sums)
 {
     char out[4096], back[4096];
     struct stat stat_buf;
@@ -126,12 +146,11 @@ enum lethe_err lethe_bench_rivals(struct bench *bench, struct lethe_pool *pool, 
         const struct sums *s = &sums[r];
 
         if (s->files) {
-            json_t *entry = json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f}", "program", rivals[r].name, "kind",
-                                      rivals[r].group, "files", (int)s->files, "its_ratio",
-                                      (double)s->rival / (double)s->bytes, "our_ratio",
-                                      (double)s->ours / (double)s->bytes, "ours_to_its",
-                                      (double)s->ours / (double)s->rival, "its_encode_mp_s",
-                                      (double)s->pixels * 1e3 / (double)s->encode_ns);
+            json_t *entry = json_pack(
+                "{s:s, s:s, s:i, s:f, s:f, s:f, s:f}", "program", rivals[r].name, "kind", rivals[r].group,
+                "files", (int)s->files, "its_ratio", (double)s->rival / (double)s->bytes, "our_ratio",
+                (double)s->ours / (double)s->bytes, "ours_to_its", (double)s->ours / (double)s->rival,
+                "its_encode_mp_s", (double)s->pixels * 1e3 / (double)s->encode_ns);
 
             if (s->decode_ns) {
                 json_object_set_new(entry, "its_decode_mp_s",

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Megapixels a second by kernel table and number of threads. The table is chosen once in a process, so each is measured
- * in a child of its own (LETHE_CPU tells it what to choose), which sends its figures as JSON through a pipe.
+ * Megapixels a second by kernel table and number of threads. The table is chosen once in a process, so each
+ * is measured in a child of its own (LETHE_CPU tells it what to choose), which sends its figures as JSON
+ * through a pipe.
  */
 #include "fs/cli/bench.h"
 
@@ -25,8 +26,8 @@ static int64_t better(int64_t a, int64_t b)
     return a == 0 || b < a ? b : a;
 }
 
-static enum lethe_err time_file(const struct bench *bench, const struct bench_file *file, struct lethe_pool *pool,
-                                int64_t zlib_ns, struct speeds *speeds)
+static enum lethe_err time_file(const struct bench *bench, const struct bench_file *file,
+                                struct lethe_pool *pool, int64_t zlib_ns, struct speeds *speeds)
 {
     struct bench_run best = {0};
     enum lethe_err err = LETHE_OK;
@@ -59,13 +60,14 @@ static double rate(uint64_t pixels, int64_t ns)
 
 static json_t *json_of(enum bench_kind kind, const struct speeds *s)
 {
-    json_t *object = json_pack("{s:I, s:I, s:f, s:f, s:f}", "files", (json_int_t)s->files, "pixels",
-                               (json_int_t)s->pixels, "encode_verified_mp_s", rate(s->pixels, s->encode_ns),
-                               "decode_file_mp_s", rate(s->pixels, s->decode_ns), "container_mp_s",
-                               rate(s->pixels, s->container_ns));
+    json_t *object =
+        json_pack("{s:I, s:I, s:f, s:f, s:f}", "files", (json_int_t)s->files, "pixels", (json_int_t)s->pixels,
+                  "encode_verified_mp_s", rate(s->pixels, s->encode_ns), "decode_file_mp_s",
+                  rate(s->pixels, s->decode_ns), "container_mp_s", rate(s->pixels, s->container_ns));
 
     if (kind != BENCH_JPEG) {
-        json_object_set_new(object, "decode_pixels_mp_s", json_real(rate(s->pixels, s->decode_ns - s->container_ns)));
+        json_object_set_new(object, "decode_pixels_mp_s",
+                            json_real(rate(s->pixels, s->decode_ns - s->container_ns)));
     }
     if (kind == BENCH_PNG_ZLIB) {
         json_object_set_new(object, "zlib_mp_s", json_real(rate(s->pixels, s->zlib_ns)));
@@ -108,7 +110,8 @@ static enum lethe_err time_all(struct bench *bench, unsigned threads, json_t **o
     object = json_pack("{s:s, s:i}", "kernel", lethe_nn_kernel(), "threads", (int)threads);
     for (unsigned kind = 0; kind < BENCH_KINDS; kind++) {
         if (speeds[kind].files) {
-            json_object_set_new(object, lethe_bench_kinds[kind], json_of((enum bench_kind)kind, &speeds[kind]));
+            json_object_set_new(object, lethe_bench_kinds[kind],
+                                json_of((enum bench_kind)kind, &speeds[kind]));
         }
     }
     *out = object;
@@ -126,7 +129,8 @@ static int child(struct bench *bench, const char *choice, const json_t *known, i
     if (choice) {
         setenv("LETHE_CPU", choice, 1);
     }
-    json_array_foreach(known, i, entry) {
+    json_array_foreach(known, i, entry)
+    {
         if (strcmp(json_string_value(json_object_get(entry, "kernel")), lethe_nn_kernel()) == 0) {
             return json_dumpfd(array, fd, 0) != 0;
         }

@@ -124,13 +124,15 @@ static void print_flat(const json_t *value, char *name, size_t len, size_t room)
     size_t i;
 
     if (json_is_object(value)) {
-        json_object_foreach((json_t *)(uintptr_t)value, key, member) {
+        json_object_foreach((json_t *)(uintptr_t)value, key, member)
+        {
             int more = snprintf(name + len, room - len, "%s%s", len ? "." : "", key);
 
             print_flat(member, name, len + (size_t)more < room ? len + (size_t)more : room - 1, room);
         }
     } else if (json_is_array(value)) {
-        json_array_foreach(value, i, member) {
+        json_array_foreach(value, i, member)
+        {
             int more = snprintf(name + len, room - len, "[%zu]", i);
 
             print_flat(member, name, len + (size_t)more < room ? len + (size_t)more : room - 1, room);
@@ -185,8 +187,8 @@ static void remove_drawn(const char *folder)
 }
 
 /* The pictures, and the folder of drawn ones when there are no others. Errors have been said. */
-static enum lethe_err find(struct bench *bench, const char *const *folders, size_t count, size_t most, char *drawn,
-                           bool *was_drawn)
+static enum lethe_err find(struct bench *bench, const char *const *folders, size_t count, size_t most,
+                           char *drawn, bool *was_drawn)
 {
     enum lethe_err err = LETHE_OK;
 
@@ -227,11 +229,12 @@ int lethe_cmd_bench(int argc, char **argv)
         {"threads", LETHE_OPTION_NUMBER, &threads, 1, 256, "N at most so many (one for each processor)"},
         LETHE_CLI_OPTIONS_END,
     };
-    const struct lethe_command command = {.name = "bench",
-                                          .usage = "[FOLDER]... [OPTION]...",
-                                          .about = "Measures the engine on pictures, drawn ones when none are given.",
-                                          .max_args = 64,
-                                          .options = options};
+    const struct lethe_command command = {
+        .name = "bench",
+        .usage = "[FOLDER]... [OPTION]...",
+        .about = "Measures the engine on pictures, drawn ones when none are given.",
+        .max_args = 64,
+        .options = options};
     char drawn[] = "/tmp/lethefs-drawn-XXXXXX", name[512] = "";
     json_t *object;
     size_t count;
@@ -242,7 +245,8 @@ int lethe_cmd_bench(int argc, char **argv)
         return code;
     }
     if (!list_is_known(list)) {
-        return lethe_cli_usage("bench: --parts takes names of totals,quality,latency,rivals,speed, not '%s'", list);
+        return lethe_cli_usage("bench: --parts takes names of totals,quality,latency,rivals,speed, not '%s'",
+                               list);
     }
     if (strcmp(effort, "fast") != 0 && strcmp(effort, "strong") != 0) {
         return lethe_cli_usage("bench: --effort takes fast or strong, not '%s'", effort);
@@ -253,8 +257,8 @@ int lethe_cmd_bench(int argc, char **argv)
     bench.strength = (unsigned)strength;
     bench.effort = strcmp(effort, "strong") == 0 ? LETHE_EFFORT_STRONG : LETHE_EFFORT_FAST;
     bench.threads = threads ? (unsigned)threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-    object = json_pack("{s:s, s:s, s:i, s:i}", "version", LETHE_VERSION, "effort", effort, "strength", (int)strength,
-                       "threads", (int)bench.threads);
+    object = json_pack("{s:s, s:s, s:i, s:i}", "version", LETHE_VERSION, "effort", effort, "strength",
+                       (int)strength, "threads", (int)bench.threads);
     err = find(&bench, args, count, (size_t)most, drawn, &was_drawn);
     code = lethe_exit_code(err);
     if (!err) {

@@ -62,7 +62,8 @@ void lethe_drawn_landscape(struct lethe_raster *raster, uint64_t seed)
 {
     double w = raster->width, h = raster->height;
     uint64_t state = seed;
-    double sun_x = lethe_drawn_uniform(&state) * w, sun_y = (0.1 + 0.25 * lethe_drawn_uniform(&state)) * h, warm = lethe_drawn_uniform(&state);
+    double sun_x = lethe_drawn_uniform(&state) * w, sun_y = (0.1 + 0.25 * lethe_drawn_uniform(&state)) * h,
+           warm = lethe_drawn_uniform(&state);
 
     for (uint32_t y = 0; y < raster->height; y++) {
         for (uint32_t x = 0; x < raster->width; x++) {
@@ -73,10 +74,12 @@ void lethe_drawn_landscape(struct lethe_raster *raster, uint64_t seed)
                              215 - 60 * v + 30 * cloud + 0.3 * glow};
 
             for (int ridge = 0; ridge < 4; ridge++) {
-                double line = 0.42 + 0.14 * ridge - 0.22 * clouds(seed + 7u * (unsigned)ridge, x / w * (2 + ridge), 0.5);
+                double line = 0.42 + 0.14 * ridge -
+                              0.22 * clouds(seed + 7u * (unsigned)ridge, x / w * (2 + ridge), 0.5);
 
                 if (v > line) {
-                    double texture = clouds(seed + 900 + (unsigned)ridge, x / w * (20 + 30 * ridge), v * (40 + 50 * ridge));
+                    double texture = clouds(seed + 900 + (unsigned)ridge, x / w * (20 + 30 * ridge),
+                                            v * (40 + 50 * ridge));
                     double far = 1 - ridge / 4.0;
 
                     rgb[0] = 40 + 90 * far * 0.8 + 90 * (texture - 0.4) + 25 * warm;
@@ -85,7 +88,8 @@ void lethe_drawn_landscape(struct lethe_raster *raster, uint64_t seed)
                 }
             }
             for (int c = 0; c < 3; c++) {
-                double grain = lethe_drawn_uniform(&state) + lethe_drawn_uniform(&state) + lethe_drawn_uniform(&state) - 1.5;
+                double grain = lethe_drawn_uniform(&state) + lethe_drawn_uniform(&state) +
+                               lethe_drawn_uniform(&state) - 1.5;
 
                 raster->planes[c][(size_t)y * raster->width + x] = clip(rgb[c] + 3.2 * grain);
             }

@@ -13,7 +13,8 @@ struct lethe_paths {
     size_t room;
 };
 
-/* Adds the regular files that are not empty below folder (or folder itself, when it is one), unsorted. Errors have been said. */
+/* Adds the regular files that are not empty below folder (or folder itself, when it is one), unsorted. Errors
+ * have been said. */
 enum lethe_err lethe_paths_add(struct lethe_paths *paths, const char *folder) LETHE_MUST_CHECK;
 void lethe_paths_sort(struct lethe_paths *paths);
 void lethe_paths_release(struct lethe_paths *paths);

@@ -99,6 +99,22 @@ enum lethe_err lethe_photo_restore(const struct lethe_pair *pair, const uint8_t 
                                    size_t recipe_len, const struct lethe_image_limits *limits,
                                    struct lethe_pool *pool, size_t max_len, struct lethe_buf *out) LETHE_MUST_CHECK;
 
+/*
+ * The same, telling of the first bytes while the last rows are still decoded (of a JPEG; other files are told of by the
+ * return alone). ready is called on the calling thread, a few times at most, with all of out: these bytes are
+ * final, but the caller keeps none if the restore fails, and may move before the next call.
+ */
+struct lethe_photo_watch {
+    void (*ready)(void *context, const uint8_t *bytes, size_t len);
+    void *context;
+};
+enum lethe_err lethe_photo_restore_watched(const struct lethe_pair *pair, const uint8_t *artifact,
+                                           size_t artifact_len, const uint8_t *residual, size_t residual_len,
+                                           const uint8_t *recipe, size_t recipe_len,
+                                           const struct lethe_image_limits *limits, struct lethe_pool *pool,
+                                           const struct lethe_photo_watch *watch, size_t max_len,
+                                           struct lethe_buf *out) LETHE_MUST_CHECK;
+
 /* The id of the pair that an artifact's payload needs. */
 enum lethe_err lethe_artifact_pair(const uint8_t *artifact, size_t artifact_len, struct lethe_id *pair)
     LETHE_MUST_CHECK;

@@ -102,6 +102,15 @@ enum lethe_err lethe_jpeg_parse(const uint8_t *file, size_t len, const struct le
                                 enum lethe_reason *reason) LETHE_MUST_CHECK;
 enum lethe_err lethe_jpeg_rebuild(const struct lethe_jpeg *jpeg, const uint8_t *recipe, size_t recipe_len,
                                   size_t max_len, struct lethe_buf *out) LETHE_MUST_CHECK;
+/* Called before a rebuilder reads the coefficients of this MCU row (component block rows v times it and on). */
+struct lethe_jpeg_feed {
+    enum lethe_err (*need)(void *context, uint32_t mcu_row);
+    void *context;
+};
+/* The same while the coefficients are still coming; what out holds when feed is asked is final. */
+enum lethe_err lethe_jpeg_rebuild_fed(const struct lethe_jpeg *jpeg, const uint8_t *recipe, size_t recipe_len,
+                                      size_t max_len, const struct lethe_jpeg_feed *feed,
+                                      struct lethe_buf *out) LETHE_MUST_CHECK;
 /*
  * Everything of struct lethe_jpeg but the coefficient values, which are zeroed and allocated: from a recipe, so that
  * a residual decoder knows the shape. limits as above.

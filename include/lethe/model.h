@@ -43,6 +43,14 @@ enum lethe_err lethe_encrypter_run_at(const struct lethe_pair *pair, const struc
 /* The Decrypter, in integers, bit for bit the same everywhere. picture is initialised here. */
 enum lethe_err lethe_decrypter_run(const struct lethe_pair *pair, const struct lethe_latents *latents,
                                    struct lethe_pool *pool, struct lethe_ycc *picture) LETHE_MUST_CHECK;
+/*
+ * A part of it: the rows from (a multiple of LETHE_DECRYPTER_ROWS) to at least to, at most the height, of a picture that
+ * the caller has initialised with the latents' size.
+ */
+#define LETHE_DECRYPTER_ROWS 256u
+enum lethe_err lethe_decrypter_rows(const struct lethe_pair *pair, const struct lethe_latents *latents,
+                                    struct lethe_pool *pool, uint32_t from, uint32_t to,
+                                    struct lethe_ycc *picture) LETHE_MUST_CHECK;
 /* The same with the convolutional branch left out: the pair's own linear path, for measuring what the net adds. */
 enum lethe_err lethe_decrypter_run_linear(const struct lethe_pair *pair, const struct lethe_latents *latents,
                                           struct lethe_pool *pool, struct lethe_ycc *picture) LETHE_MUST_CHECK;
@@ -57,5 +65,17 @@ enum lethe_err lethe_latents_encode_on(const struct lethe_latents *latents, stru
                                        struct lethe_buf *out) LETHE_MUST_CHECK;
 enum lethe_err lethe_latents_decode_on(struct lethe_reader *reader, uint64_t max_pixels, struct lethe_pool *pool,
                                        struct lethe_latents *latents) LETHE_MUST_CHECK;
+
+/*
+ * Decoding by rows, for who wants the first rows first. The reader's bytes are borrowed until the decoder is freed; the
+ * latents are the decoder's, complete down to the blocks' row that a run was told to reach.
+ */
+struct lethe_latents_decoder;
+enum lethe_err lethe_latents_decoder_new(struct lethe_reader *reader, uint64_t max_pixels,
+                                         struct lethe_latents_decoder **out) LETHE_MUST_CHECK;
+void lethe_latents_decoder_free(struct lethe_latents_decoder *decoder);
+const struct lethe_latents *lethe_latents_decoder_latents(const struct lethe_latents_decoder *decoder);
+enum lethe_err lethe_latents_decoder_run(struct lethe_latents_decoder *decoder, uint32_t rows,
+                                         struct lethe_pool *pool) LETHE_MUST_CHECK;
 
 #endif

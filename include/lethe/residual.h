@@ -36,4 +36,18 @@ enum lethe_err lethe_residual_coefs_encode(const struct lethe_jpeg *jpeg, const 
 enum lethe_err lethe_residual_coefs_decode(const uint8_t *bytes, size_t len, const uint8_t *const xhat[4],
                                            struct lethe_pool *pool, struct lethe_jpeg *jpeg) LETHE_MUST_CHECK;
 
+/*
+ * The same by bands, for who wants the first rows first. bytes, xhat's planes and jpeg are borrowed until the decoder is
+ * freed; what a band covers of xhat must be there when it runs. Bands 0 to n - 1 hold the MCU rows below
+ * lethe_coefs_decoder_rows(n): of each component the block rows below v times that (UINT32_MAX: all).
+ */
+struct lethe_coefs_decoder;
+enum lethe_err lethe_coefs_decoder_new(const uint8_t *bytes, size_t len, const uint8_t *const xhat[4],
+                                       struct lethe_jpeg *jpeg, struct lethe_coefs_decoder **out) LETHE_MUST_CHECK;
+void lethe_coefs_decoder_free(struct lethe_coefs_decoder *decoder);
+size_t lethe_coefs_decoder_bands(const struct lethe_coefs_decoder *decoder);
+uint32_t lethe_coefs_decoder_rows(const struct lethe_coefs_decoder *decoder, size_t bands);
+enum lethe_err lethe_coefs_decoder_run(struct lethe_coefs_decoder *decoder, size_t from, size_t to,
+                                       struct lethe_pool *pool) LETHE_MUST_CHECK;
+
 #endif

@@ -262,7 +262,7 @@ static void rewrite(const struct how *how,
         lethe_buf_put(out, file.data + at - sos, sos);
         lethe_jpeg_walk_init(&walk, state, &jpeg);
         change(&scans[i], state, walk.blocks);
-        assert_int_equal(lethe_jpeg_scan_encode(state, &jpeg, &scans[i], SIZE_MAX / 4, out), LETHE_OK);
+        assert_int_equal(lethe_jpeg_scan_encode(state, &jpeg, &scans[i], SIZE_MAX / 4, NULL, out), LETHE_OK);
         lethe_jpeg_scan_release(&scans[i]);
         from = at = starts[i][1];
     }

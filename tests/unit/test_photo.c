@@ -597,6 +597,65 @@ static void threads_do_not_matter(void **unused)
     lethe_pool_free(pool);
 }
 
+/* A restore under way against the whole file. */
+struct growing {
+    const struct lethe_buf *file;
+    size_t len;
+    unsigned calls;
+};
+
+static void on_ready(void *context, const uint8_t *bytes, size_t len)
+{
+    struct growing *growing = context;
+
+    assert_true(len >= growing->len && len < growing->file->len);
+    assert_memory_equal(bytes, growing->file->data, len);
+    growing->len = len;
+    growing->calls++;
+}
+
+/* The first bytes of a large JPEG are told of before the last rows are decoded; a small one comes whole. */
+static void first_bytes(void **state)
+{
+    static const struct {
+        struct how how;
+        bool early;
+    } cases[] = {
+        {{1900, 1310, 3, 2, 2, false, false, NULL}, true},   {{1301, 1003, 3, 1, 1, false, true, NULL}, true},
+        {{2100, 1499, 1, 1, 1, false, false, NULL}, true},   {{1100, 1003, 4, 1, 2, false, false, NULL}, true},
+        {{1900, 1310, 3, 2, 1, true, false, NULL}, true},   {{120, 90, 3, 2, 2, false, false, NULL}, false},
+    };
+    struct lethe_pool *pool;
+
+    (void)state;
+    assert_int_equal(lethe_pool_new(3, &pool), LETHE_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct lethe_buf file = {0}, out = {0};
+        struct growing growing = {.file = &file};
+        const struct lethe_photo_watch watch = {on_ready, &growing};
+        struct parts parts;
+
+        write_jpeg(&cases[i].how, &file);
+        assert_true(take_apart(&file, 3, 5 + i, &parts));
+        assert_int_equal(lethe_photo_restore_watched(pair(), parts.artifact.data, parts.artifact.len,
+                                                     parts.residual.data, parts.residual.len, parts.recipe,
+                                                     parts.recipe_len, &lethe_image_limits_default, pool, &watch,
+                                                     file.len, &out),
+                         LETHE_OK);
+        assert_int_equal(out.len, file.len);
+        assert_memory_equal(out.data, file.data, file.len);
+        if (cases[i].early) {
+            assert_true(growing.calls > 0 && growing.len > 1000);
+        } else {
+            assert_int_equal(growing.calls, 0);
+        }
+        parts_release(&parts);
+        lethe_buf_release(&file);
+        lethe_buf_release(&out);
+    }
+    lethe_pool_free(pool);
+}
+
 static void no_picture(void **unused)
 {
     struct lethe_photo *photo;
@@ -668,6 +727,7 @@ int main(void)
         cmocka_unit_test(altered_pair),
         cmocka_unit_test(mutations),
         cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(first_bytes),
         cmocka_unit_test(no_picture),
         cmocka_unit_test(real_files),
     };
