@@ -41,16 +41,25 @@ static unsigned pass_count(const struct lethe_png_shape *shape)
 
 bool lethe_png_shape_set(struct lethe_png_shape *shape)
 {
-    static const uint8_t channels[7] = {1, 0, 3, 0, 2, 0, 4};
+    static const uint8_t channels[7] = {1, 0, 3, 1, 2, 0, 4};
+    /* Depths by colour type, as the sum of the depths. */
+    static const uint8_t depths[7] = {1 + 2 + 4 + 8 + 16, 0, 8 + 16, 1 + 2 + 4 + 8, 8 + 16, 0, 8 + 16};
 
-    if (shape->colour > 6 || channels[shape->colour] == 0 || (shape->depth != 8 && shape->depth != 16) ||
-        shape->interlace > 1 || shape->width == 0 || shape->height == 0 || shape->width > INT32_MAX ||
-        shape->height > INT32_MAX) {
+    if (shape->colour > 6 || shape->depth == 0 || (shape->depth & (shape->depth - 1)) != 0 ||
+        (depths[shape->colour] & shape->depth) == 0 || shape->interlace > 1 || shape->width == 0 ||
+        shape->height == 0 || shape->width > INT32_MAX || shape->height > INT32_MAX) {
         return false;
     }
     shape->channels = channels[shape->colour];
-    shape->pixel_bytes = shape->channels * (shape->depth / 8);
+    shape->bits = shape->channels * shape->depth;
+    shape->pixel_bytes = (shape->bits + 7) / 8;
     return true;
+}
+
+/* Bytes of a row of width pixels, without its filter byte: width is below 2^31, a pixel has 64 bits at most. */
+static size_t row_bytes(const struct lethe_png_shape *shape, uint32_t width)
+{
+    return (size_t)(((uint64_t)width * shape->bits + 7) / 8);
 }
 
 bool lethe_png_shape_size(const struct lethe_png_shape *shape, size_t *bytes, size_t *rows)
@@ -62,8 +71,8 @@ bool lethe_png_shape_size(const struct lethe_png_shape *shape, size_t *bytes, si
         if (!get_pass(shape, i, &pass)) {
             continue;
         }
-        if (!lethe_mul_size(pass.width, shape->pixel_bytes, &row) || !lethe_add_size(row, 1, &row) ||
-            !lethe_mul_size(row, pass.height, &row) || !lethe_add_size(total, row, &total)) {
+        if (!lethe_add_size(row_bytes(shape, pass.width), 1, &row) || !lethe_mul_size(row, pass.height, &row) ||
+            !lethe_add_size(total, row, &total)) {
             return false;
         }
         count += pass.height;
@@ -147,10 +156,43 @@ static void filter_row(unsigned type, const uint8_t *restrict row, const uint8_t
     }
 }
 
+/* Where a pass's row begins in a plane. */
+static size_t first_of(const struct lethe_png_shape *shape, const struct pass *pass, uint32_t y)
+{
+    return (size_t)(pass->y0 + (uint64_t)y * pass->dy) * shape->width + pass->x0;
+}
+
+/* Samples of less than a byte, the first one highest. False when a bit behind the last is set. */
+static bool scatter_bits(const struct lethe_png_shape *shape, const struct pass *pass, const uint8_t *row,
+                         uint16_t *to)
+{
+    unsigned depth = shape->depth, mask = (1u << depth) - 1, used = (pass->width * depth) & 7;
+
+    for (size_t x = 0; x < pass->width; x++) {
+        size_t bit = x * depth;
+
+        to[x * pass->dx] = (uint16_t)(row[bit / 8] >> (8 - depth - bit % 8) & mask);
+    }
+    return used == 0 || (row[row_bytes(shape, pass->width) - 1] & (0xffu >> used)) == 0;
+}
+
+static void gather_bits(const struct lethe_png_shape *shape, const struct pass *pass, const uint16_t *from,
+                        uint8_t *row)
+{
+    unsigned depth = shape->depth;
+
+    memset(row, 0, row_bytes(shape, pass->width));
+    for (size_t x = 0; x < pass->width; x++) {
+        size_t bit = x * depth;
+
+        row[bit / 8] |= (uint8_t)(from[x * pass->dx] << (8 - depth - bit % 8));
+    }
+}
+
 static void scatter(const struct lethe_png_shape *shape, const struct pass *pass, uint32_t y,
                     const uint8_t *row, struct lethe_raster *raster)
 {
-    size_t base = (size_t)(pass->y0 + (uint64_t)y * pass->dy) * shape->width + pass->x0;
+    size_t base = first_of(shape, pass, y);
     unsigned step = shape->pixel_bytes, size = shape->depth / 8;
 
     for (unsigned c = 0; c < shape->channels; c++) {
@@ -172,7 +214,7 @@ static void scatter(const struct lethe_png_shape *shape, const struct pass *pass
 static void gather(const struct lethe_png_shape *shape, const struct pass *pass, uint32_t y,
                    const struct lethe_raster *raster, uint8_t *row)
 {
-    size_t base = (size_t)(pass->y0 + (uint64_t)y * pass->dy) * shape->width + pass->x0;
+    size_t base = first_of(shape, pass, y);
     unsigned step = shape->pixel_bytes, size = shape->depth / 8;
 
     for (unsigned c = 0; c < shape->channels; c++) {
@@ -195,7 +237,7 @@ static void gather(const struct lethe_png_shape *shape, const struct pass *pass,
 /* Two rows with eight zeros in front of each; NULL when out of memory. */
 static uint8_t *two_rows(const struct lethe_png_shape *shape, uint8_t **row, uint8_t **above)
 {
-    size_t n = (size_t)shape->width * shape->pixel_bytes + 8; /* below 2^31 * 8 + 8 */
+    size_t n = row_bytes(shape, shape->width) + 8;
     uint8_t *memory = calloc(2, n);
 
     if (memory) {
@@ -228,7 +270,7 @@ enum lethe_err lethe_png_unfilter(const struct lethe_png_shape *shape, const uin
         if (!get_pass(shape, i, &pass)) {
             continue;
         }
-        n = (size_t)pass.width * shape->pixel_bytes;
+        n = row_bytes(shape, pass.width);
         memset(above, 0, n);
         for (uint32_t y = 0; y < pass.height; y++) {
             unsigned type = *data++;
@@ -241,7 +283,12 @@ enum lethe_err lethe_png_unfilter(const struct lethe_png_shape *shape, const uin
             memcpy(row, data, n);
             data += n;
             unfilter_row(type, row, above, n, shape->pixel_bytes);
-            scatter(shape, &pass, y, row, raster);
+            if (shape->depth >= 8) {
+                scatter(shape, &pass, y, row, raster);
+            } else if (!scatter_bits(shape, &pass, row, raster->planes[0] + first_of(shape, &pass, y))) {
+                free(memory);
+                return LETHE_ERR_FORMAT;
+            }
             swap(&row, &above);
         }
     }
@@ -264,10 +311,14 @@ enum lethe_err lethe_png_filter(const struct lethe_png_shape *shape, const struc
         if (!get_pass(shape, i, &pass)) {
             continue;
         }
-        n = (size_t)pass.width * shape->pixel_bytes;
+        n = row_bytes(shape, pass.width);
         memset(above, 0, n);
         for (uint32_t y = 0; y < pass.height; y++) {
-            gather(shape, &pass, y, raster, row);
+            if (shape->depth >= 8) {
+                gather(shape, &pass, y, raster, row);
+            } else {
+                gather_bits(shape, &pass, raster->planes[0] + first_of(shape, &pass, y), row);
+            }
             *data++ = *types;
             filter_row(*types++, row, above, n, shape->pixel_bytes, data);
             data += n;

@@ -58,6 +58,7 @@ static enum lethe_reason read_header(struct parser *p, const struct lethe_image_
 {
     const uint8_t *data;
     uint64_t pixels;
+    unsigned channels;
 
     p->at = sizeof lethe_png_signature;
     if (!next_chunk(p, &p->at, &p->ihdr) || !is_type(&p->ihdr, "IHDR") || p->ihdr.size != 13) {
@@ -74,10 +75,11 @@ static enum lethe_reason read_header(struct parser *p, const struct lethe_image_
         return LETHE_REASON_MALFORMED;
     }
     if (!lethe_png_shape_set(&p->shape)) {
-        return p->shape.interlace > 1 ? LETHE_REASON_MALFORMED : LETHE_REASON_KIND;
+        return LETHE_REASON_MALFORMED;
     }
     pixels = (uint64_t)p->shape.width * p->shape.height; /* below 2^62 */
-    if (pixels > limits->max_pixels || pixels > limits->max_bytes / (p->shape.channels * sizeof(uint16_t))) {
+    channels = p->shape.colour == 3 ? 4 : p->shape.channels;
+    if (pixels > limits->max_pixels || pixels > limits->max_bytes / (channels * sizeof(uint16_t))) {
         return LETHE_REASON_TOO_LARGE;
     }
     return LETHE_REASON_NONE;
@@ -224,13 +226,49 @@ static void put_layout(const struct parser *p, const uint8_t *tail, size_t tail_
     lethe_buf_release(&layout);
 }
 
+/* The first chunk of a type; NULL when there is none. */
+static const uint8_t *find_chunk(const struct parser *p, const char *type, size_t *size)
+{
+    struct chunk chunk;
+
+    for (size_t at = p->at; next_chunk(p, &at, &chunk) && !is_type(&chunk, "IEND");) {
+        if (is_type(&chunk, type)) {
+            *size = chunk.size;
+            return chunk.type + 4;
+        }
+    }
+    *size = 0;
+    return NULL;
+}
+
+/* From values to the raster. LETHE_ERR_FORMAT without a palette where there should be one. */
+static enum lethe_err expand(const struct parser *p, const struct lethe_raster *values, struct lethe_raster *raster,
+                             struct lethe_buf *choices)
+{
+    struct lethe_png_palette palette;
+    size_t plte_len, trns_len;
+    const uint8_t *plte, *trns;
+
+    if (p->shape.colour != 3) {
+        return lethe_png_expand(&p->shape, NULL, values, raster, choices);
+    }
+    plte = find_chunk(p, "PLTE", &plte_len);
+    trns = find_chunk(p, "tRNS", &trns_len);
+    if (!lethe_png_palette_set(&palette, &p->shape, plte, plte_len, trns, trns_len)) {
+        return LETHE_ERR_FORMAT;
+    }
+    return lethe_png_expand(&p->shape, &palette, values, raster, choices);
+}
+
 /* The picture itself: needs the header and the IDATs. */
 static enum lethe_err parse_picture(struct parser *p, struct lethe_raster *raster, struct lethe_buf *recipe,
                                     enum lethe_reason *reason)
 {
-    struct lethe_buf description = {0};
+    struct lethe_buf description = {0}, choices = {0};
+    struct lethe_raster values = {0};
     uint8_t *data = NULL, *types = NULL;
     size_t size, rows, used, max_cost;
+    bool plain = lethe_png_is_plain(&p->shape);
     enum lethe_err err;
 
     *reason = LETHE_REASON_MALFORMED;
@@ -259,23 +297,35 @@ static enum lethe_err parse_picture(struct parser *p, struct lethe_raster *raste
         *reason = LETHE_REASON_DEFLATE;
     }
     if (!err) {
-        err = lethe_raster_init(raster, p->shape.width, p->shape.height, p->shape.channels, p->shape.depth);
+        err = lethe_raster_init(&values, p->shape.width, p->shape.height, p->shape.channels,
+                                p->shape.depth < 8 ? 8 : p->shape.depth);
     }
     if (!err) {
-        err = lethe_png_unfilter(&p->shape, data, raster, types);
+        err = lethe_png_unfilter(&p->shape, data, &values, types);
+    }
+    if (!err && plain) {
+        *raster = values;
+        values = (struct lethe_raster){0};
+    } else if (!err) {
+        err = expand(p, &values, raster, &choices);
     }
     if (err) {
         goto out;
     }
-    lethe_buf_put_u8(recipe, LETHE_PNG_RECIPE_VERSION);
+    lethe_buf_put_u8(recipe, plain ? 1 : 2);
     put_layout(p, p->zlib + 2 + used, p->idat_bytes - 2 - used, lethe_png_adler(data, size), recipe);
     lethe_png_types_put(recipe, types, rows);
     lethe_buf_put_block(recipe, description.data, description.len);
+    if (p->shape.colour == 3) {
+        lethe_png_meta_put(recipe, choices.data, choices.len);
+    }
     err = lethe_buf_status(recipe);
 out:
     free(data);
     free(types);
+    lethe_raster_release(&values);
     lethe_buf_release(&description);
+    lethe_buf_release(&choices);
     return err == LETHE_ERR_FORMAT ? LETHE_ERR_UNSUPPORTED : err;
 }
 

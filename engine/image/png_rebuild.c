@@ -8,6 +8,7 @@
 
 struct rebuilder {
     const struct lethe_raster *raster;
+    unsigned version;
     struct lethe_png_shape shape;
     struct lethe_reader layout;
     bool ihdr_wrong;
@@ -60,8 +61,10 @@ static enum lethe_err read_head(struct rebuilder *r)
     r->shape.width = raster->width;
     r->shape.height = raster->height;
     if (lethe_reader_status(&r->layout, false) || width != raster->width || height != raster->height ||
-        !lethe_png_shape_set(&r->shape) || r->shape.channels != raster->channels ||
-        r->shape.depth != raster->depth) {
+        !lethe_png_shape_set(&r->shape) || lethe_png_is_plain(&r->shape) != (r->version == 1)) {
+        return LETHE_ERR_FORMAT;
+    }
+    if (r->version == 1 && (r->shape.channels != raster->channels || r->shape.depth != raster->depth)) {
         return LETHE_ERR_FORMAT;
     }
     return LETHE_OK;
@@ -84,9 +87,75 @@ static enum lethe_err put_ihdr(struct rebuilder *r)
     return put_chunk(r, (const uint8_t *)"IHDR", data, sizeof data, r->ihdr_wrong ? r->ihdr_crc : NULL);
 }
 
+/* The first chunks PLTE and tRNS among the items that are left in layout. */
+static enum lethe_err find_palette(struct lethe_reader layout, const struct lethe_png_shape *shape,
+                                   struct lethe_png_palette *palette)
+{
+    const uint8_t *plte = NULL, *trns = NULL;
+    size_t plte_len = 0, trns_len = 0;
+
+    for (uint8_t tag = lethe_read_u8(&layout); tag != LETHE_PNG_END && !layout.bad; tag = lethe_read_u8(&layout)) {
+        const uint8_t *type, *data;
+        size_t size;
+
+        switch (tag & ~LETHE_PNG_BAD_CRC) {
+        case LETHE_PNG_IDATS:
+            if (lethe_read_varint(&layout) > 1) {
+                (void)lethe_read_varint(&layout);
+            }
+            break;
+        case LETHE_PNG_IDAT:
+            (void)lethe_read_varint(&layout);
+            break;
+        case LETHE_PNG_CHUNK:
+            type = lethe_read_view(&layout, 4);
+            data = lethe_read_block(&layout, &size);
+            if (!layout.bad && !plte && memcmp(type, "PLTE", 4) == 0) {
+                plte = data;
+                plte_len = size;
+            } else if (!layout.bad && !trns && memcmp(type, "tRNS", 4) == 0) {
+                trns = data;
+                trns_len = size;
+            }
+            break;
+        case LETHE_PNG_IEND:
+            break;
+        default:
+            return LETHE_ERR_FORMAT;
+        }
+        if (tag & LETHE_PNG_BAD_CRC) {
+            (void)lethe_read_view(&layout, 4);
+        }
+    }
+    return !layout.bad && lethe_png_palette_set(palette, shape, plte, plte_len, trns, trns_len) ? LETHE_OK
+                                                                                               : LETHE_ERR_FORMAT;
+}
+
+/* The values that the file holds, where they are not the raster's samples. layout stands before the items. */
+static enum lethe_err find_values(const struct rebuilder *r, struct lethe_reader *recipe, struct lethe_raster *values)
+{
+    struct lethe_png_palette palette;
+    struct lethe_buf choices = {0};
+    enum lethe_err err;
+
+    if (r->shape.colour != 3) {
+        return lethe_png_collapse(&r->shape, NULL, r->raster, NULL, 0, values);
+    }
+    err = lethe_png_meta_get(recipe, (size_t)r->shape.width * r->shape.height, &choices);
+    if (!err) {
+        err = find_palette(r->layout, &r->shape, &palette);
+    }
+    if (!err) {
+        err = lethe_png_collapse(&r->shape, &palette, r->raster, choices.data, choices.len, values);
+    }
+    lethe_buf_release(&choices);
+    return err;
+}
+
 /* The zlib stream: header and tail from the layout, deflate from the picture and its description. */
 static enum lethe_err make_zlib(struct rebuilder *r, struct lethe_reader *recipe)
 {
+    struct lethe_raster values = {0};
     uint8_t *data = NULL, *types = NULL, word[4];
     const uint8_t *description, *tail = NULL;
     size_t size, rows, description_len, tail_len = 0;
@@ -113,12 +182,21 @@ static enum lethe_err make_zlib(struct rebuilder *r, struct lethe_reader *recipe
     if (kind != LETHE_PNG_TAIL_ADLER) {
         tail = lethe_read_block(&r->layout, &tail_len);
     }
-    err = lethe_reader_status(recipe, true);
-    if (err || lethe_reader_status(&r->layout, false) || kind > LETHE_PNG_TAIL_VERBATIM) {
+    if (lethe_reader_status(&r->layout, false) || kind > LETHE_PNG_TAIL_VERBATIM) {
         err = LETHE_ERR_FORMAT;
         goto out;
     }
-    err = lethe_png_filter(&r->shape, r->raster, types, data);
+    if (r->version > 1) {
+        err = find_values(r, recipe, &values);
+    }
+    if (!err && lethe_reader_status(recipe, true)) {
+        err = LETHE_ERR_FORMAT;
+    }
+    if (err) {
+        goto out;
+    }
+    err = lethe_png_filter(&r->shape, r->version > 1 ? &values : r->raster, types, data);
+    lethe_raster_release(&values); /* not needed beside what follows */
     if (err) {
         goto out;
     }
@@ -134,6 +212,7 @@ static enum lethe_err make_zlib(struct rebuilder *r, struct lethe_reader *recipe
     lethe_buf_put(&r->zlib, tail, tail_len);
     err = lethe_buf_status(&r->zlib);
 out:
+    lethe_raster_release(&values);
     free(data);
     free(types);
     return err;
@@ -256,6 +335,7 @@ enum lethe_err lethe_png_rebuild(const struct lethe_raster *raster, const uint8_
     if (version > LETHE_PNG_RECIPE_VERSION) {
         return LETHE_ERR_VERSION;
     }
+    r.version = version;
     /* Whatever the layout holds ends up in the file, but for a few bytes an item. */
     err = lethe_png_meta_get(&reader, max_len > SIZE_MAX / 2 ? max_len : max_len + 4096, &layout);
     if (!err) {

@@ -13,6 +13,7 @@
 
 #define IDAT_BYTES (1u << 20)
 #define FILTER_PAETH 4
+#define PALETTE 3 /* colour type */
 
 static void put_chunk(struct lethe_buf *out, const char *type, const uint8_t *data, size_t len)
 {
@@ -166,12 +167,13 @@ enum lethe_err lethe_png_rewrite(const uint8_t *file, size_t len, const struct l
 {
     struct lethe_png_shape shape = {0};
     size_t start = out->len, at = 33, tail;
-    bool pixels = false, open;
+    bool pixels = false, open, indexed;
     enum lethe_err err = len > 33 ? begin(raster, file[28], &shape, out) : LETHE_ERR_UNSUPPORTED;
 
-    if (!err && shape.colour != file[25]) {
+    if (!err && shape.colour != file[25] && file[25] != PALETTE) {
         err = LETHE_ERR_UNSUPPORTED;
     }
+    indexed = !err && (file[25] == PALETTE || file[24] < 8);
     while (!err) {
         const uint8_t *type = file + at + 4, *data = file + at + 8;
         size_t size;
@@ -181,6 +183,9 @@ enum lethe_err lethe_png_rewrite(const uint8_t *file, size_t len, const struct l
         } else if (is(type, "IEND")) {
             at += 12 + size;
             break;
+        } else if (indexed && (is(type, "PLTE") || is(type, "hIST") || is(type, "sBIT") || is(type, "bKGD") ||
+                               (is(type, "tRNS") && file[25] == PALETTE))) {
+            /* It speaks of the old values; what tRNS says is in the samples. */
         } else if (is(type, "acTL") || is(type, "fdAT") || is(type, "tRNS")) {
             err = LETHE_ERR_UNSUPPORTED; /* an animation; a colour that must be hit exactly */
         } else if (is(type, "IDAT")) {

@@ -19,7 +19,7 @@ enum lethe_reason {
     LETHE_REASON_NONE = 0,     /* it does */
     LETHE_REASON_NO_PICTURE,   /* neither PNG nor JPEG by its first bytes */
     LETHE_REASON_MALFORMED,    /* a PNG or JPEG by its first bytes that does not parse, or ends early */
-    LETHE_REASON_KIND,         /* a kind of PNG or JPEG with no recipe (palette, arithmetic coding, 12 bits, ...) */
+    LETHE_REASON_KIND,         /* a kind of PNG or JPEG with no recipe (arithmetic coding, 12 bits, ...) */
     LETHE_REASON_TOO_LARGE,    /* beyond the limits on pixels, bytes or memory */
     LETHE_REASON_DEFLATE,      /* the PNG's deflate stream would cost too much to describe */
     LETHE_REASON_COST,         /* artifact and residual together would be larger than segments */
@@ -53,7 +53,8 @@ enum lethe_err lethe_raster_init(struct lethe_raster *raster, uint32_t width, ui
                                  unsigned depth) LETHE_MUST_CHECK;
 
 /*
- * Takes a PNG apart. On success raster holds the samples and recipe the rest (chunk layout, ancillary chunks,
+ * Takes a PNG apart. On success raster holds the samples (8 or 16 bits: less bits are spread over 0 to 255, a palette
+ * gives its colours, with alpha when it has any, grey when they are) and recipe the rest (chunk layout, ancillary chunks,
  * filters, deflate parse, trailing bytes), and lethe_png_rebuild on the two gives back the file.
  * Fails with LETHE_ERR_UNSUPPORTED and *reason when there is no recipe, LETHE_ERR_NOMEM otherwise; outputs are then
  * empty. Does not verify: the caller rebuilds and compares.

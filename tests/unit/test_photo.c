@@ -127,6 +127,9 @@ static void write_png(uint32_t width, uint32_t height, int type, int depth, bool
 
             rows[y][i] = (uint8_t)(depth == 16 && i % 2 ? value : value >> 8);
         }
+        if (depth < 8 && width * (unsigned)depth % 8) { /* nothing behind the last sample */
+            rows[y][stride - 1] &= (uint8_t)(0xff00 >> width * (unsigned)depth % 8);
+        }
     }
     png_set_write_fn(png, out, append, NULL);
     png_set_IHDR(png, info, width, height, depth, type, interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE,
@@ -249,17 +252,16 @@ static void png_round_trips(void **unused)
     static const struct {
         int type;
         int depth;
-        bool must;
         unsigned channels;
     } kinds[] = {
-        {PNG_COLOR_TYPE_GRAY, 1, false, 1},       {PNG_COLOR_TYPE_GRAY, 2, false, 1},
-        {PNG_COLOR_TYPE_GRAY, 4, false, 1},       {PNG_COLOR_TYPE_GRAY, 8, true, 1},
-        {PNG_COLOR_TYPE_GRAY, 16, true, 1},       {PNG_COLOR_TYPE_RGB, 8, true, 3},
-        {PNG_COLOR_TYPE_RGB, 16, true, 3},        {PNG_COLOR_TYPE_PALETTE, 1, false, 3},
-        {PNG_COLOR_TYPE_PALETTE, 2, false, 3},    {PNG_COLOR_TYPE_PALETTE, 4, false, 3},
-        {PNG_COLOR_TYPE_PALETTE, 8, false, 3},    {PNG_COLOR_TYPE_GRAY_ALPHA, 8, true, 2},
-        {PNG_COLOR_TYPE_GRAY_ALPHA, 16, true, 2}, {PNG_COLOR_TYPE_RGBA, 8, true, 4},
-        {PNG_COLOR_TYPE_RGBA, 16, true, 4},
+        {PNG_COLOR_TYPE_GRAY, 1, 1},       {PNG_COLOR_TYPE_GRAY, 2, 1},
+        {PNG_COLOR_TYPE_GRAY, 4, 1},       {PNG_COLOR_TYPE_GRAY, 8, 1},
+        {PNG_COLOR_TYPE_GRAY, 16, 1},       {PNG_COLOR_TYPE_RGB, 8, 3},
+        {PNG_COLOR_TYPE_RGB, 16, 3},        {PNG_COLOR_TYPE_PALETTE, 1, 3},
+        {PNG_COLOR_TYPE_PALETTE, 2, 3},    {PNG_COLOR_TYPE_PALETTE, 4, 3},
+        {PNG_COLOR_TYPE_PALETTE, 8, 3},    {PNG_COLOR_TYPE_GRAY_ALPHA, 8, 2},
+        {PNG_COLOR_TYPE_GRAY_ALPHA, 16, 2}, {PNG_COLOR_TYPE_RGBA, 8, 4},
+        {PNG_COLOR_TYPE_RGBA, 16, 4},
     };
 
     (void)unused;
@@ -267,17 +269,11 @@ static void png_round_trips(void **unused)
         size_t kind = i / 2;
         struct lethe_buf file = {0};
         struct parts parts;
-        bool taken;
 
         write_png(61, 43, kinds[kind].type, kinds[kind].depth, i % 2, &file);
-        taken = take_apart(&file, (unsigned)(i % 4), i, &parts);
-        assert_true(taken || !kinds[kind].must || i % 2);
-        if (taken) {
-            assert_restores(&parts, &file);
-            if (kinds[kind].must) {
-                assert_picture(&parts, &file, kinds[kind].channels);
-            }
-        }
+        assert_true(take_apart(&file, (unsigned)(i % 4), i, &parts));
+        assert_restores(&parts, &file);
+        assert_picture(&parts, &file, kinds[kind].channels);
         parts_release(&parts);
         lethe_buf_release(&file);
     }

@@ -171,6 +171,95 @@ static void shapes(void **unused)
     }
 }
 
+/* Indices into a palette of count colours: twice, alpha: whether some are there twice, or not opaque. */
+static struct lethe_buf make_indexed(uint32_t width, uint32_t height, int depth, int count, bool grey, bool twice,
+                                     bool alpha, int interlace, struct lethe_raster *expected)
+{
+    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);
+    png_infop info = png_create_info_struct(png);
+    png_color colours[256];
+    png_byte opacity[256];
+    struct lethe_buf file = {0};
+    unsigned channels = (grey ? 1u : 3u) + alpha;
+    uint64_t seed = width + (unsigned)count;
+    uint8_t *pixels = calloc(height, width);
+    uint8_t **rows = calloc(height, sizeof *rows);
+
+    assert_non_null(pixels);
+    assert_non_null(rows);
+    for (int i = 0; i < count; i++) {
+        png_byte v = (png_byte)((twice ? i / 2 : i) * 255 / count + 1);
+
+        colours[i] = (png_color){v, grey ? v : (png_byte)(255 - v), grey ? v : 77};
+        opacity[i] = i < 2 ? (png_byte)(100 * i) : 255;
+    }
+    assert_int_equal(lethe_raster_init(expected, width, height, channels, 8), LETHE_OK);
+    for (uint32_t y = 0; y < height; y++) {
+        rows[y] = pixels + (size_t)y * width;
+        for (uint32_t x = 0; x < width; x++) {
+            unsigned index = (x / 3 + y / 5 + next(&seed) % 3) % (unsigned)count;
+            uint16_t all[4] = {colours[index].red, colours[index].green, colours[index].blue};
+
+            all[channels - 1] = alpha ? opacity[index] : all[channels - 1];
+            rows[y][x] = (uint8_t)index;
+            for (unsigned c = 0; c < channels; c++) {
+                expected->planes[c][(size_t)y * width + x] = all[c];
+            }
+        }
+    }
+    png_set_write_fn(png, &file, collect, flush_nothing);
+    png_set_IHDR(png, info, width, height, depth, PNG_COLOR_TYPE_PALETTE, interlace, 0, 0);
+    png_set_PLTE(png, info, colours, count);
+    if (alpha) {
+        png_set_tRNS(png, info, opacity, 2, NULL);
+    }
+    png_write_info(png, info);
+    png_set_packing(png);
+    png_write_image(png, rows);
+    png_write_end(png, info);
+    png_destroy_write_struct(&png, &info);
+    free(pixels);
+    free(rows);
+    assert_int_equal(lethe_buf_status(&file), LETHE_OK);
+    return file;
+}
+
+static void palettes(void **unused)
+{
+    static const int counts[] = {2, 3, 4, 13, 16, 200, 256};
+
+    (void)unused;
+    for (unsigned k = 0; k < 7 * 16; k++) {
+        int count = counts[k / 16], least = count <= 2 ? 1 : count <= 4 ? 2 : count <= 16 ? 4 : 8;
+        struct lethe_raster expected;
+        struct lethe_buf file = make_indexed(k % 16 < 8 ? 37 : 8, 21, k % 3 ? least : 8, count, k & 1, k & 2, k & 4,
+                                             k & 8 ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE, &expected);
+
+        (void)round_trip(file.data, file.len, &expected);
+        expected.planes[0][5] = 254; /* no colour of the palette */
+        {
+            struct lethe_raster raster;
+            struct lethe_buf recipe, out = {0};
+            enum lethe_reason reason;
+
+            assert_int_equal(lethe_png_parse(file.data, file.len, &lethe_image_limits_default, &raster, &recipe,
+                                             &reason),
+                             LETHE_OK);
+            assert_int_equal(lethe_png_rebuild(&expected, recipe.data, recipe.len, file.len, &out), LETHE_ERR_FORMAT);
+            for (size_t at = 0; at < recipe.len; at++) { /* damage does no harm */
+                recipe.data[at] ^= 0x55;
+                (void)!lethe_png_rebuild(&raster, recipe.data, recipe.len, file.len, &out);
+                recipe.data[at] ^= 0x55;
+            }
+            lethe_buf_release(&recipe);
+            lethe_buf_release(&out);
+            lethe_raster_release(&raster);
+        }
+        lethe_raster_release(&expected);
+        lethe_buf_release(&file);
+    }
+}
+
 static void encoders(void **unused)
 {
     static const int filters[] = {PNG_FILTER_NONE, PNG_FILTER_SUB,   PNG_FILTER_UP,
@@ -360,7 +449,7 @@ static void refusals(void **unused)
             uint8_t value;
             enum lethe_reason why;
         } changes[8] = {
-            {9, 3, LETHE_REASON_KIND},         {8, 4, LETHE_REASON_KIND},
+            {9, 3, LETHE_REASON_MALFORMED},    {8, 4, LETHE_REASON_MALFORMED},
             {0, 0x80, LETHE_REASON_MALFORMED}, {10, 1, LETHE_REASON_MALFORMED},
             {12, 2, LETHE_REASON_MALFORMED},   {1, 0x7f, LETHE_REASON_TOO_LARGE},
             {6, 1, LETHE_REASON_MALFORMED},    {7, 29, LETHE_REASON_MALFORMED},
@@ -468,7 +557,7 @@ static void damaged_recipes(void **unused)
         assert_int_equal(lethe_png_rebuild(&raster, recipe.data, recipe.len, p.file.len, &out),
                          LETHE_ERR_FORMAT);
     }
-    recipe.data[0]++;
+    recipe.data[0] = LETHE_PNG_RECIPE_VERSION + 1;
     {
         struct lethe_buf out = {0};
 
@@ -552,7 +641,7 @@ static void optimised_files(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes),          cmocka_unit_test(encoders),
+        cmocka_unit_test(shapes), cmocka_unit_test(palettes),          cmocka_unit_test(encoders),
         cmocka_unit_test(odd_layouts),     cmocka_unit_test(refusals),
         cmocka_unit_test(damaged_recipes), cmocka_unit_test(truncations_and_mutations),
         cmocka_unit_test(libpng_adapter),  cmocka_unit_test(reasons_have_names),
