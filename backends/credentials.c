@@ -292,6 +292,10 @@ enum lethe_err lethe_credentials_load(const struct lethe_credentials_source *sou
     err = err ? err
               : from_file(variable("AWS_CONFIG_FILE", NULL), ".aws/config", profile, 1, false, credentials,
                           &found);
+    if (!err && credentials->access[0] == '\0' && !asked && !source->file) {
+        err = lethe_credentials_metadata(credentials);
+        err = err == LETHE_ERR_NOT_FOUND ? LETHE_OK : err;
+    }
     if (!err && (credentials->access[0] == '\0' || credentials->secret[0] == '\0')) {
         if (asked && !found) {
             lethe_log(LETHE_LOG_ERROR, "there is no profile %s in %s: check --profile or AWS_PROFILE",

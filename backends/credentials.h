@@ -8,6 +8,7 @@
 #define LETHE_BACKENDS_CREDENTIALS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "lethe/err.h"
 
@@ -19,6 +20,7 @@ struct lethe_credentials {
     char region[64];
     char endpoint[512];
     char ca_file[4096];
+    int64_t expires; /* seconds since 1970; 0: never, as far as is known */
 };
 
 /* Where a person said to look; NULL: as the environment says. Then keys in the environment do not count. */
@@ -33,6 +35,14 @@ struct lethe_credentials_source {
  */
 enum lethe_err lethe_credentials_load(const struct lethe_credentials_source *source,
                                       struct lethe_credentials **out) LETHE_MUST_CHECK;
+/*
+ * Adds the keys that the container's or the instance's endpoint gives (backends/metadata.c). LETHE_ERR_NOT_FOUND: there
+ * is none; LETHE_ERR_KEY after a line in the log: a container's endpoint is named and gives none.
+ */
+enum lethe_err lethe_credentials_metadata(struct lethe_credentials *credentials) LETHE_MUST_CHECK;
+/* Takes keys, token and expiry from such an endpoint's answer, a flat JSON object of strings. LETHE_ERR_FORMAT. */
+enum lethe_err lethe_credentials_json(const char *text, size_t len,
+                                      struct lethe_credentials *credentials) LETHE_MUST_CHECK;
 /* Wipes and frees. NULL does nothing. */
 void lethe_credentials_free(struct lethe_credentials *credentials);
 

@@ -34,6 +34,7 @@ struct slot {
 
 struct lethe_http {
     unsigned most, timeout_ms;
+    bool nearby;
     char *ca_file;
     CURLSH *share; /* names and TLS sessions; connections stay with their handles */
     pthread_mutex_t share_locks[CURL_LOCK_DATA_LAST];
@@ -104,6 +105,7 @@ enum lethe_err lethe_http_new(const struct lethe_http_options *options, struct l
     http->most = options->in_flight ? options->in_flight : IN_FLIGHT;
     http->most = http->most < IN_FLIGHT_MAX ? http->most : IN_FLIGHT_MAX;
     http->limit = http->most;
+    http->nearby = options->nearby;
     http->timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS;
     pthread_mutex_init(&http->lock, NULL);
     for (size_t i = 0; i < CURL_LOCK_DATA_LAST; i++) {
@@ -509,6 +511,9 @@ static enum lethe_err set_options(struct transfer *transfer, struct curl_slist *
     if (failed) {
         return LETHE_ERR_NOMEM;
     }
+    if (http->nearby && curl_easy_setopt(easy, CURLOPT_PROXY, "") != CURLE_OK) {
+        return LETHE_ERR_NOMEM;
+    }
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1l);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1l);
     curl_easy_setopt(easy, CURLOPT_SHARE, http->share);
@@ -560,7 +565,7 @@ static void say_away(struct lethe_http *http, const struct transfer *transfer, c
     const char *host = strstr(transfer->request->url, "://");
     size_t len = host ? strcspn(host + 3, "/?") : 0;
 
-    if (!atomic_exchange(&http->away, true)) {
+    if (!http->nearby && !atomic_exchange(&http->away, true)) {
         lethe_log(LETHE_LOG_WARN, "the store %.*s does not answer: %s", (int)len, host ? host + 3 : "",
                   cause);
     }

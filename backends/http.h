@@ -27,6 +27,7 @@ struct lethe_http_options {
     unsigned in_flight;  /* 0: 32 */
     unsigned timeout_ms; /* for a place in the pool, and for a request that moves few bytes; 0: 60 s */
     const char *ca_file; /* NULL or "": the system's */
+    bool nearby;         /* a service of this machine or container: no proxy, and no word when it is not there */
 };
 
 struct lethe_http_request {

@@ -449,6 +449,7 @@ enum lethe_err lethe_s3_open(const char *location, const struct lethe_store_opti
         all.endpoint = all.endpoint ? all.endpoint : s3->credentials->endpoint;
         all.region = all.region ? all.region : s3->credentials->region;
         err = lethe_s3_place_parse(location, &all, &s3->place);
+        lethe_s3_plan_renewal(s3);
     }
     if (!err) {
         http.ca_file = all.ca_file ? all.ca_file : s3->credentials->ca_file;

@@ -36,6 +36,7 @@ struct lethe_s3 {
     pthread_rwlock_t lock;                 /* guards credentials */
     struct lethe_credentials *credentials; /* replaced when they expire */
     struct lethe_credentials_source source;
+    atomic_llong renew_at;                 /* seconds since 1970: when newer ones are looked for; 0: never */
     pthread_mutex_t probing;               /* held while conditions are tried out */
     atomic_int conditions;                 /* enum lethe_s3_conditions */
     atomic_bool no_create_only;            /* the store answered 501 to If-None-Match */
@@ -71,6 +72,9 @@ enum lethe_err lethe_s3_send(struct lethe_s3 *s3, const struct lethe_s3_call *ca
  * the log. */
 enum lethe_err lethe_s3_place_parse(const char *location, const struct lethe_store_options *options,
                                     struct lethe_s3_place *out) LETHE_MUST_CHECK;
+
+/* Notes when credentials that expire have to be renewed. */
+void lethe_s3_plan_renewal(struct lethe_s3 *s3);
 
 #define LETHE_S3_CONDITION_SIZE (LETHE_STORE_VERSION_MAX + 2)
 

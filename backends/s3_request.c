@@ -19,6 +19,9 @@
 #define SKEW_SEEN_S                                                                                          \
     240 /* stores refuse requests that are 15 minutes off; their clock is taken from here on */
 
+#define RENEW_BEFORE_S 300
+#define RENEW_AGAIN_S 30 /* after a renewal that brought nothing new */
+
 enum cause {
     CAUSE_SIGNATURE,
     CAUSE_ACCESS_KEY,
@@ -267,6 +270,13 @@ static bool mend_clock(struct lethe_s3 *s3, const struct lethe_http_response *re
     return true;
 }
 
+void lethe_s3_plan_renewal(struct lethe_s3 *s3)
+{
+    int64_t expires = s3->credentials->expires;
+
+    atomic_store(&s3->renew_at, expires ? expires - RENEW_BEFORE_S : 0);
+}
+
 /* Looks for newer credentials. Whether there were any. */
 static bool mend_credentials(struct lethe_s3 *s3)
 {
@@ -281,10 +291,21 @@ static bool mend_credentials(struct lethe_s3 *s3)
         strcmp(fresh->token, s3->credentials->token) != 0) {
         stale = s3->credentials;
         s3->credentials = fresh;
+        lethe_s3_plan_renewal(s3);
     }
     pthread_rwlock_unlock(&s3->lock);
     lethe_credentials_free(stale ? stale : fresh);
     return stale != NULL;
+}
+
+/* Ahead of their end, by one thread at a time; the others go on with what there is. */
+static void renew_in_time(struct lethe_s3 *s3)
+{
+    long long at = atomic_load(&s3->renew_at), now = (long long)time(NULL);
+
+    if (at != 0 && now >= at && atomic_compare_exchange_strong(&s3->renew_at, &at, now + RENEW_AGAIN_S)) {
+        (void)mend_credentials(s3); /* else those at hand are tried until they are refused */
+    }
 }
 
 static enum lethe_err judge_refusal(struct lethe_s3 *s3, const struct lethe_http_response *response,
@@ -415,6 +436,7 @@ enum lethe_err lethe_s3_send(struct lethe_s3 *s3, const struct lethe_s3_call *ca
     enum lethe_err err = LETHE_OK;
 
     digest(s3, call, payload);
+    renew_in_time(s3);
     for (int i = 0; i < 2 && again; i++) {
         err = send_once(s3, call, payload, response);
         if (err) {

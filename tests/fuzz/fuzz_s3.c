@@ -73,6 +73,7 @@ static void try_profile(const uint8_t *data, size_t size)
             abort();
         }
     }
+    (void)!lethe_credentials_json((const char *)data, size, credentials);
     if (memchr(credentials->secret, '\0', sizeof credentials->secret) == NULL) {
         abort();
     }

@@ -64,6 +64,7 @@ static int setup_nothing(void **state)
     unsetenv("AWS_SESSION_TOKEN");
     unsetenv("AWS_REGION");
     unsetenv("AWS_DEFAULT_REGION");
+    setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
     fake_start(&fixture->fake);
     snprintf(fixture->endpoint, sizeof fixture->endpoint, "http://127.0.0.1:%u", fixture->fake.port);
     lethe_log_set_sink(keep_log, fixture);
@@ -531,6 +532,135 @@ static void what_goes_over_the_line(void **state)
     assert_null(fake_header(fixture->fake.last, "expect", value));
 }
 
+#define KEYS(access, expires)                                                                                \
+    "{\"Code\" : \"Success\",\n \"AccessKeyId\":\"" access "\",\"SecretAccessKey\":\"s\\/cret\",\"Token\":"   \
+    "\"tok\",\"Expiration\":\"" expires "\"}"
+
+static void answer_keys(struct fixture *fixture, const char *json, unsigned times)
+{
+    char answer[1024];
+
+    snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s", strlen(json), json);
+    fake_say(&fixture->fake, answer);
+    fake_plan(&fixture->fake, FAKE_ANSWER, 0, times);
+}
+
+static void forget_keys(void)
+{
+    unsetenv("AWS_ACCESS_KEY_ID");
+    unsetenv("AWS_SECRET_ACCESS_KEY");
+}
+
+/* A container's endpoint gives keys that expire; they are renewed before that, and the old ones serve meanwhile. */
+static void containers_give_keys(void **state)
+{
+    struct fixture *fixture = *state;
+    char url[128], value[2048];
+    struct lethe_store_stat stat;
+
+    forget_keys();
+    snprintf(url, sizeof url, "%s/creds", fixture->endpoint);
+    setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url, 1);
+    setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "let me in", 1);
+    answer_keys(fixture, KEYS("OLD", "2009-10-12T17:50:30Z"), 2); /* at once, and again as they are over */
+    assert_int_equal(open_store(fixture, "s3://bucket/prefix", 0), LETHE_OK);
+    assert_int_equal(fixture->fake.requests, 3);
+    assert_non_null(strstr(fake_header(fixture->fake.last, "authorization", value), "Credential=OLD/"));
+    assert_string_equal(fake_header(fixture->fake.last, "x-amz-security-token", value), "tok");
+
+    atomic_store(&((struct lethe_s3 *)fixture->store)->renew_at, 1);
+    answer_keys(fixture, KEYS("NEW", "2999-10-12T17:50:30Z"), 1);
+    assert_int_equal(lethe_store_stat(fixture->store, "o/00/y", &stat), LETHE_ERR_NOT_FOUND);
+    assert_non_null(strstr(fake_header(fixture->fake.last, "authorization", value), "Credential=NEW/"));
+    assert_true(atomic_load(&((struct lethe_s3 *)fixture->store)->renew_at) > 1);
+    lethe_store_close(fixture->store);
+    fixture->store = NULL;
+
+    answer_keys(fixture, "{}", 1);
+    assert_int_equal(open_store(fixture, "s3://bucket/prefix", 0), LETHE_ERR_KEY);
+    assert_string_equal(fake_header(fixture->fake.last, "authorization", value), "let me in");
+    assert_non_null(strstr(fixture->log, "AWS_CONTAINER_CREDENTIALS_FULL_URI"));
+    setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://10.0.0.1/creds", 1); /* no token goes there */
+    assert_int_equal(open_store(fixture, "s3://bucket/prefix", 0), LETHE_ERR_KEY);
+    unsetenv("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+    unsetenv("AWS_CONTAINER_AUTHORIZATION_TOKEN");
+}
+
+/* The fake keeps what is put below any eight characters: so it can be an instance's service, too. */
+static void store_metadata(struct fixture *fixture, const char *name, const char *text)
+{
+    struct lethe_http_response *response = calloc(1, sizeof *response);
+    const struct lethe_http_options options = {.in_flight = 1};
+    struct lethe_http *http;
+    char url[256];
+    struct lethe_http_request request = {
+        .method = "PUT", .url = url, .body = bytes_of(text), .body_len = strlen(text)};
+
+    assert_non_null(response);
+    snprintf(url, sizeof url, "%s/latest/meta-data/iam/security-credentials/%s", fixture->endpoint, name);
+    assert_int_equal(lethe_http_new(&options, &http), LETHE_OK);
+    assert_int_equal(lethe_http_send(http, &request, response), LETHE_OK);
+    assert_int_equal(response->status, 200);
+    lethe_http_free(http);
+    free(response);
+}
+
+static void instances_give_keys(void **state)
+{
+    struct fixture *fixture = *state;
+    char value[2048];
+
+    forget_keys();
+    unsetenv("AWS_EC2_METADATA_DISABLED");
+    setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", fixture->endpoint, 1);
+    store_metadata(fixture, "", "the-role\nanother");
+    store_metadata(fixture, "the-role", KEYS("ROLE", "2999-10-12T17:50:30Z"));
+    answer_keys(fixture, "a-token", 1);
+    assert_int_equal(open_store(fixture, "s3://bucket/prefix", 0), LETHE_OK);
+    assert_non_null(strstr(fake_header(fixture->fake.last, "authorization", value), "Credential=ROLE/"));
+    lethe_store_close(fixture->store);
+    fixture->store = NULL;
+    setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
+    fixture->log[0] = '\0';
+    assert_int_equal(open_store(fixture, "s3://bucket/prefix", 0), LETHE_ERR_KEY);
+    assert_non_null(strstr(fixture->log, "no credentials"));
+    unsetenv("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+}
+
+static void keys_in_json(void **state)
+{
+    static const char *const bad[] = {"",
+                                      "{",
+                                      "{}",
+                                      "[]",
+                                      "{\"AccessKeyId\":\"a\"}",
+                                      "{\"AccessKeyId\":\"a\",\"SecretAccessKey\":\"b\"",
+                                      "{\"AccessKeyId\":\"a\",\"SecretAccessKey\":\"b\",}",
+                                      "{\"AccessKeyId\":\"a\",\"SecretAccessKey\":7}",
+                                      "{\"AccessKeyId\":\"a\\u0041\",\"SecretAccessKey\":\"b\"}",
+                                      "{\"AccessKeyId\":\"a\r\",\"SecretAccessKey\":\"b\"}"};
+    struct lethe_credentials *credentials = calloc(1, sizeof *credentials);
+    static const char good[] = KEYS("A", "2009-10-12T17:50:30Z");
+    char text[400], large[320];
+
+    (void)state;
+    assert_non_null(credentials);
+    assert_int_equal(lethe_credentials_json(good, sizeof good - 1, credentials), LETHE_OK);
+    assert_string_equal(credentials->access, "A");
+    assert_string_equal(credentials->secret, "s/cret");
+    assert_string_equal(credentials->token, "tok");
+    assert_int_equal(credentials->expires, 1255369830);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        memset(credentials, 0, sizeof *credentials);
+        assert_int_equal(lethe_credentials_json(bad[i], strlen(bad[i]), credentials), LETHE_ERR_FORMAT);
+    }
+    memset(large, 'a', sizeof large - 1);
+    large[sizeof large - 1] = '\0';
+    snprintf(text, sizeof text, "{\"AccessKeyId\":\"%s\",\"SecretAccessKey\":\"b\"}", large);
+    assert_int_equal(lethe_credentials_json(text, strlen(text), credentials), LETHE_ERR_FORMAT);
+    free(credentials);
+}
+
 static void connections_are_kept(void **state)
 {
     struct fixture *fixture = *state;
@@ -771,6 +901,9 @@ int main(void)
         TEST(pages_are_joined),
         TEST(lists_end),
         cmocka_unit_test_setup_teardown(what_goes_over_the_line, setup_nothing, teardown),
+        cmocka_unit_test_setup_teardown(containers_give_keys, setup_nothing, teardown),
+        cmocka_unit_test_setup_teardown(instances_give_keys, setup_nothing, teardown),
+        cmocka_unit_test_setup_teardown(keys_in_json, setup_nothing, teardown),
         TEST(connections_are_kept),
         TEST(nothing_is_lost_in_the_noise),
         cmocka_unit_test_setup_teardown(places, setup_nothing, teardown),

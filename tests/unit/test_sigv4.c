@@ -220,6 +220,7 @@ static void clear(void)
         unsetenv(names[i]);
     }
     setenv("HOME", "/nonexistent", 1);
+    setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
 }
 
 static const struct lethe_credentials_source nowhere = {NULL, NULL};
