@@ -90,7 +90,7 @@ static enum lethe_err judge_whole(struct tamper *t, struct lethe_vault **vault, 
         err = LETHE_ERR_NOT_FOUND; /* there is no vault: said so, but no outage */
     }
     err = err ? err : lethe_session_check_file(*vault);
-    err = err ? err : lethe_publisher_check(*vault, t->told);
+    err = err ? err : lethe_publisher_check(*vault, t->told, false);
     err = err ? err : drill_owner_replay(t->owner, *vault, "tampered", &db);
     err = err ? err : digest_tree(db, tree);
     *outcome = err ? DETECTED : memcmp(tree, t->tree, sizeof tree) == 0 ? WITHOUT_EFFECT : UNDETECTED;
