@@ -31,7 +31,6 @@ enum cause {
     CAUSE_REGION,
     CAUSE_BUSY,
     CAUSE_QUOTA,
-    CAUSE_CLOCK,
     CAUSE_OTHER,
 };
 
@@ -253,6 +252,7 @@ static bool one_of(const char *code, const char *const *codes)
 /* Takes the store's clock where ours is off. Whether anything changed. */
 static bool mend_clock(struct lethe_s3 *s3, const struct lethe_http_response *response)
 {
+    static atomic_bool said; /* a command may open a store more than once */
     int64_t ours = (int64_t)time(NULL), skew = atomic_load(&s3->skew), off;
 
     if (response->date <= 0) {
@@ -263,10 +263,12 @@ static bool mend_clock(struct lethe_s3 *s3, const struct lethe_http_response *re
         return false;
     }
     atomic_store(&s3->skew, response->date - ours);
-    say(s3, CAUSE_CLOCK, LETHE_LOG_WARN,
-        "this device's clock and the store's differ by %lld seconds: requests carry the store's time; set "
-        "the clock",
-        (long long)(response->date - ours));
+    if (!atomic_exchange(&said, true)) {
+        lethe_log(LETHE_LOG_WARN,
+                  "this device's clock and the store's differ by %lld seconds: requests carry the store's time; "
+                  "set the clock",
+                  (long long)(response->date - ours));
+    }
     return true;
 }
 
