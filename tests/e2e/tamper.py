@@ -7,11 +7,17 @@ import shutil
 import subprocess
 import sys
 
+import objects
+
 lethefs, work, seed = sys.argv[1], sys.argv[2], int(sys.argv[3])
 rounds = int(sys.argv[4] or 60)
 rng = random.Random(seed)
-good, older, stranger, src = (f"{work}/{n}" for n in ("vault", "older", "stranger", "src"))
+good, older, stranger, src = (f"{work}/{n}" for n in ("good", "older", "stranger", "src"))
 vault, mnt = f"{work}/tampered", f"{work}/mnt"
+# The folder is the vault, or says what the bucket must hold.
+location = sys.argv[5] if sys.argv[5].startswith("s3://") else vault
+bucket = objects.vault(location)
+published = {}
 common = ["--passfile", f"{work}/pass"]
 
 
@@ -24,7 +30,7 @@ def tree(top):
     return sorted(os.path.relpath(os.path.join(at, f), top) for at, _, files in os.walk(top) for f in files)
 
 
-def objects():
+def needed():
     """object -> names of the files that need it"""
     needs, text, decoder = {}, open(f"{work}/inspected").read(), json.JSONDecoder()
     while text.strip():
@@ -36,7 +42,7 @@ def objects():
     return needs
 
 
-needs = objects()
+needs = needed()
 files = [f for f in tree(good) if not f.startswith("tmp/")]
 assert all(o in files for o in needs), "inspect names an object that is not there"
 originals = {f: open(f"{src}/{f}", "rb").read() for f in tree(src)}
@@ -69,6 +75,20 @@ def cut(name):
 
 def lengthen(name):
     write(name, read(name) + rng.choice([b"\0", b"x", rng.randbytes(rng.randint(1, 5000))]))
+
+
+def publish():
+    """Brings the bucket to what the folder says."""
+    if location == vault:
+        return
+    wanted = {name: read(name) for name in tree(vault)}
+    for name in set(published or bucket.keys()) - set(wanted):
+        bucket.remove(name)
+    for name, data in wanted.items():
+        if published.get(name) != data:
+            bucket.put(name, data)
+    published.clear()
+    published.update(wanted)
 
 
 def twins(name):
@@ -127,15 +147,16 @@ for i in range(rounds):
     touched = {f for f in touched  # put back as it was is no change
                if not os.path.exists(f"{vault}/{f}") or read(f) != open(f"{good}/{f}", "rb").read()}
     hurt = set().union(*(needs.get(f, set()) for f in touched)) if touched else set()
-    checked, said = run("check", vault, "--deep", *common)
+    publish()
+    checked, said = run("check", location, "--deep", *common)
     assert checked in (0, 3, 4, 5), f"{what}: check exits {checked}: {said}"
     assert said.count("\n") < 3 or checked == 4, f"{what}: {said}"
     state = ["--state-dir", f"{work}/fresh-state"]
     shutil.rmtree(f"{work}/fresh-state", ignore_errors=True)
     shutil.rmtree(f"{work}/fresh-cache", ignore_errors=True)
-    code, said = run("recover", vault, "--recovery-file", f"{work}/recovery", *common, *state)
+    code, said = run("recover", location, "--recovery-file", f"{work}/recovery", *common, *state)
     if code == 0:
-        code, said = run("mount", vault, mnt, "-o", "ro", "--cache-dir", f"{work}/fresh-cache", *common, *state)
+        code, said = run("mount", location, mnt, "-o", "ro", "--cache-dir", f"{work}/fresh-cache", *common, *state)
     if code != 0:
         assert code in (3, 4, 5), f"{what}: a fresh device exits {code}: {said}"
         assert said, f"{what}: no word of why"
@@ -168,6 +189,7 @@ for i in range(rounds):
 # The device that wrote it knows which epoch came last: an older vault is refused, whole or in part.
 shutil.rmtree(vault)
 shutil.copytree(older, vault)
-code, said = run("mount", vault, mnt, *common)
+publish()
+code, said = run("mount", location, mnt, *common)
 assert code == 4, f"a replayed vault: {code}: {said}"
 print(f"{rounds} changes: {counts}")

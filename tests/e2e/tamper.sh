@@ -13,7 +13,7 @@ for i in $(seq 6); do head -c $((i * i * 30000)) /dev/urandom >"$WORK/src/random
 for i in $(seq 40); do echo "small file $i" >"$WORK/src/small-$i"; done
 cp "$WORK/src"/*.jpg "$WORK/src"/small-1* "$MNT/"
 "$LETHEFS" sync "$MNT"
-cp -a "$VAULT" "$WORK/older"
+objects save "$WORK/older"
 for part in 'r*' 'sp*' 'small-2*' '*'; do # several packs
     (cd "$WORK/src" && cp $part "$MNT/")
     "$LETHEFS" sync "$MNT"
@@ -23,5 +23,10 @@ rm "$WORK/src/small-7" && mkdir "$WORK/src/folder" && mv "$WORK/src/small-8" "$W
 "$LETHEFS" sync "$MNT"
 find "$MNT" -type f -exec "$LETHEFS" inspect {} --json \; >"$WORK/inspected"
 umount_vault
-VAULT=$WORK/stranger make_vault --recovery-file "$WORK/recovery-stranger"
-python3 "$(dirname "$0")/tamper.py" "$LETHEFS" "$WORK" "$SEED" "${LETHE_LONG:+600}"
+objects save "$WORK/good"
+(
+    VAULT=$VAULT-stranger
+    make_vault --recovery-file "$WORK/recovery-stranger"
+    objects save "$WORK/stranger"
+)
+python3 "$(dirname "$0")/tamper.py" "$LETHEFS" "$WORK" "$SEED" "${LETHE_LONG:+600}" "$VAULT"
