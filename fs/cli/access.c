@@ -26,6 +26,8 @@ enum lethe_err lethe_cli_session(const char *location, const struct lethe_cli_ac
     struct lethe_session_options options = {
         .location = location,
         .store = access->store,
+        .residuals = access->residuals,
+        .residuals_store = access->residuals_store,
         .state_root = access->state_dir,
         .effort = LETHE_EFFORT_FAST,
         .publish = moment == LETHE_CLI_PRESENT,

@@ -109,6 +109,8 @@ enum lethe_err lethe_cli_size(const char *text, uint64_t *out) LETHE_MUST_CHECK;
 struct lethe_cli_access {
     const char *passfile, *extpass, *state_dir;
     struct lethe_store_options store;
+    const char *residuals; /* the second store; NULL: where this device remembers it */
+    struct lethe_store_options residuals_store;
 };
 /* The options that reach a store; prefix ("" for the vault's) tells those of several stores apart. */
 #define LETHE_CLI_STORE_OPTIONS(prefix, store) \
@@ -123,6 +125,9 @@ struct lethe_cli_access {
 #define LETHE_CLI_RATE_OPTIONS(store) \
     {"up-limit", LETHE_OPTION_SIZE, &(store).up_limit, 0, 0, "RATE of uploads, bytes a second: 500K, 2M"}, \
         {"down-limit", LETHE_OPTION_SIZE, &(store).down_limit, 0, 0, "RATE of downloads"}
+#define LETHE_CLI_RESIDUALS_OPTIONS(residuals, store) \
+    {"residuals", LETHE_OPTION_TEXT, &(residuals), 0, 0, "STORE the second store of fidelity split"}, \
+        LETHE_CLI_STORE_OPTIONS("residuals-", store)
 #define LETHE_CLI_PASS_OPTIONS(access) \
     {"passfile", LETHE_OPTION_TEXT, &(access).passfile, 0, 0, "FILE passphrase from its first bytes"}, \
         {"extpass", LETHE_OPTION_TEXT, &(access).extpass, 0, 0, "COMMAND passphrase from its output"}

@@ -161,6 +161,7 @@ int lethe_cmd_check(int argc, char **argv)
         LETHE_CLI_STATE_OPTION(access),
         LETHE_CLI_STORE_OPTIONS("", access.store),
         LETHE_CLI_RATE_OPTIONS(access.store),
+        LETHE_CLI_RESIDUALS_OPTIONS(access.residuals, access.residuals_store),
         LETHE_CLI_OPTIONS_END,
     };
     const struct lethe_command command = {.name = "check",

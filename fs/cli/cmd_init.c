@@ -112,7 +112,7 @@ int lethe_cmd_init(int argc, char **argv)
     static const unsigned strengths[] = {2, 3, 0}; /* by fidelity */
     const char *fidelity = "exact", *residuals = NULL, *pairs = "vault", *passfile = NULL, *extpass = NULL;
     const char *recovery = NULL, *state_dir = NULL, *model = NULL, *args[1];
-    struct lethe_store_options store = {0};
+    struct lethe_store_options store = {0}, second = {0};
     uint64_t strength = UINT64_MAX, memory = 256;
     const struct lethe_option options[] = {
         {"fidelity", LETHE_OPTION_TEXT, &fidelity, 0, 0, "MODE exact (default), split or lossy"},
@@ -126,6 +126,7 @@ int lethe_cmd_init(int argc, char **argv)
         {"recovery-file", LETHE_OPTION_TEXT, &recovery, 0, 0, "FILE write the recovery phrase there"},
         {"state-dir", LETHE_OPTION_TEXT, &state_dir, 0, 0, "DIR instead of the state folder"},
         LETHE_CLI_STORE_OPTIONS("", store),
+        LETHE_CLI_STORE_OPTIONS("residuals-", second),
         {NULL, LETHE_OPTION_FLAG, NULL, 0, 0, NULL},
     };
     const struct lethe_command command = {.name = "init",
@@ -147,8 +148,12 @@ int lethe_cmd_init(int argc, char **argv)
     if (!parse_fidelity(fidelity, &init.fidelity)) {
         return lethe_cli_usage("init: --fidelity is exact, split or lossy, not '%s'", fidelity);
     }
-    if (init.fidelity == LETHE_FIDELITY_SPLIT || residuals) {
-        return lethe_cli_usage("init: this version of lethefs makes no vaults of fidelity split");
+    if ((init.fidelity == LETHE_FIDELITY_SPLIT) != (residuals != NULL)) {
+        return lethe_cli_usage("%s", residuals ? "init: --residuals is for --fidelity split"
+                                               : "init: --fidelity split needs --residuals STORE");
+    }
+    if (residuals && strcmp(residuals, args[0]) == 0) {
+        return lethe_cli_usage("init: the residuals need another place than the vault");
     }
     if (strcmp(pairs, "vault") != 0 && strcmp(pairs, "device") != 0) {
         return lethe_cli_usage("init: --pairs is vault or device, not '%s'", pairs);
@@ -169,6 +174,8 @@ int lethe_cmd_init(int argc, char **argv)
         init.location = args[0];
         init.store = store;
         init.state_root = state_dir;
+        init.residuals = residuals;
+        init.residuals_store = second;
         init.strength = strength == UINT64_MAX ? strengths[init.fidelity] : (unsigned)strength;
         init.cost.memory_mib = (uint32_t)memory;
         init.pairs_in_vault = strcmp(pairs, "vault") == 0;

@@ -62,6 +62,7 @@ static void print_file(const char *path, const json_t *file)
 
     printf("%s\n", path);
     printf("  state      %s\n", text_of(file, "state"));
+    printf("  fidelity   %s\n", text_of(file, "fidelity"));
     printf("  kind       %s%s%s%s\n", text_of(file, "kind"), reason ? " (" : "", reason ? reason : "",
            reason ? ")" : "");
     printf("  size       %s, %s in the vault", lethe_cli_bytes(size, text), lethe_cli_bytes(stored, other));
@@ -72,10 +73,14 @@ static void print_file(const char *path, const json_t *file)
     if (json_object_get(file, "width")) {
         printf("  picture    %" PRIu64 " x %" PRIu64 " pixels\n", number(file, "width"),
                number(file, "height"));
-        printf("  artifact   %.2f dB PSNR alone; %.3f bits per pixel kept, %.3f withheld\n",
+        printf("  artifact   %.2f dB PSNR alone; %.3f bits per pixel kept, ",
                json_real_value(json_object_get(file, "psnr")),
-               json_real_value(json_object_get(file, "artifact_bits_per_pixel")),
-               json_real_value(json_object_get(file, "withheld_bits_per_pixel")));
+               json_real_value(json_object_get(file, "artifact_bits_per_pixel")));
+        if (json_is_null(json_object_get(file, "withheld_bits_per_pixel"))) {
+            printf("the rest is gone\n");
+        } else {
+            printf("%.3f withheld\n", json_real_value(json_object_get(file, "withheld_bits_per_pixel")));
+        }
         printf("  pair       %s\n", text_of(file, "pair"));
     }
     json_array_foreach(objects, i, object)

@@ -12,7 +12,7 @@
 /* What -o may hold besides the kernel's own options; from fstab everything arrives this way. */
 struct mount_words {
     bool read_only, allow_other, sync_vault, degraded;
-    const char *passfile, *extpass, *cache_size, *cache_dir, *state_dir, *at, *epoch, *effort;
+    const char *passfile, *extpass, *cache_size, *cache_dir, *state_dir, *at, *epoch, *effort, *residuals;
     struct lethe_store_options store;
     char more[1024];
 };
@@ -30,6 +30,7 @@ static int take_word(struct mount_words *words, char *word)
                  {"state-dir=", &words->state_dir},   {"at=", &words->at},
                  {"epoch=", &words->epoch},
                  {"effort=", &words->effort},
+                 {"residuals=", &words->residuals},
                  {"endpoint=", &words->store.endpoint},
                  {"region=", &words->store.region},
                  {"cacert=", &words->store.ca_file},
@@ -151,12 +152,13 @@ int lethe_cmd_mount(int argc, char **argv)
     struct mount_words words = {0};
     struct lethe_cli_list lists = {.count = 0};
     const char *passfile = NULL, *extpass = NULL, *cache_size = NULL, *cache_dir = NULL, *state_dir = NULL, *at = NULL;
+    const char *residuals = NULL;
     const char *epoch = NULL, *effort = NULL, *args[2];
     struct lethe_daemon_options daemon = {0};
     bool foreground = false;
     const struct lethe_option options[] = {
         {"f", LETHE_OPTION_FLAG, &foreground, 0, 0, "stay in the foreground"},
-        {"o", LETHE_OPTION_LIST, &lists, 0, 0, "LIST ro, allow_other, sync=device|vault, ..."},
+        {"o", LETHE_OPTION_LIST, &lists, 0, 0, "LIST ro, allow_other, degraded, sync=device|vault, ..."},
         {"cache-size", LETHE_OPTION_TEXT, &cache_size, 0, 0, "SIZE bound of cache and state (10G)"},
         {"cache-dir", LETHE_OPTION_TEXT, &cache_dir, 0, 0, "DIR instead of the cache folder"},
         {"state-dir", LETHE_OPTION_TEXT, &state_dir, 0, 0, "DIR instead of the state folder"},
@@ -168,6 +170,7 @@ int lethe_cmd_mount(int argc, char **argv)
         {"take-over", LETHE_OPTION_FLAG, &daemon.session.take_over, 0, 0, "bind the vault to this device"},
         LETHE_CLI_STORE_OPTIONS("", daemon.session.store),
         LETHE_CLI_RATE_OPTIONS(daemon.session.store),
+        LETHE_CLI_RESIDUALS_OPTIONS(residuals, daemon.session.residuals_store),
         LETHE_CLI_OPTIONS_END,
     };
     const struct lethe_command command = {.name = "mount", .usage = "VAULT MOUNTPOINT [OPTION]...",
@@ -193,10 +196,6 @@ int lethe_cmd_mount(int argc, char **argv)
     }
     daemon.session.at = INT64_MAX;
     pick_store(&daemon.session.store, &words.store);
-    if (words.degraded) {
-        code = lethe_cli_usage("mount: -o degraded is for vaults of fidelity split");
-        goto out;
-    }
     if (pick(cache_size, words.cache_size) &&
         lethe_cli_size(pick(cache_size, words.cache_size), &daemon.session.cache_size)) {
         code = lethe_cli_usage("mount: --cache-size takes a size such as 512M or 20G");
@@ -240,6 +239,11 @@ int lethe_cmd_mount(int argc, char **argv)
         daemon.session.effort = strcmp(effort, "strong") == 0 ? LETHE_EFFORT_STRONG : LETHE_EFFORT_FAST;
         daemon.session.epoch_ms = (unsigned)(seconds * 1000);
         daemon.session.publish = !words.read_only && daemon.session.at == INT64_MAX;
+        daemon.session.residuals = pick(residuals, words.residuals);
+        daemon.session.degraded = words.degraded;
+        if (words.degraded && daemon.session.at == INT64_MAX) { /* beside whatever is mounted */
+            daemon.session.at = LETHE_SESSION_NEWEST;
+        }
         daemon.session.owner = (struct lethe_owner){.uid = getuid(), .gid = getgid()};
         daemon.mountpoint = mountpoint;
         daemon.foreground = foreground;

@@ -15,6 +15,7 @@ int lethe_cmd_recover(int argc, char **argv)
         {"recovery-file", LETHE_OPTION_TEXT, &recovery, 0, 0, "FILE the recovery phrase"},
         LETHE_CLI_PASS_OPTIONS(access),
         LETHE_CLI_STATE_OPTION(access),
+        {"residuals", LETHE_OPTION_TEXT, &access.residuals, 0, 0, "STORE the second store of fidelity split"},
         LETHE_CLI_STORE_OPTIONS("", access.store),
         LETHE_CLI_OPTIONS_END,
     };
@@ -54,7 +55,8 @@ int lethe_cmd_recover(int argc, char **argv)
                                                 .state_root = access.state_dir,
                                                 .passphrase = secret.text,
                                                 .passphrase_len = secret.len,
-                                                .device = device};
+                                                .device = device,
+                                                .residuals = access.residuals};
 
         err = lethe_setup_recover(&recover, &aside);
     }

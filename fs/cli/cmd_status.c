@@ -116,6 +116,24 @@ static void print_pending(const json_t *object)
 }
 
 /* When the vault's store does not answer: since when, and why. */
+static void print_second(const json_t *object)
+{
+    json_t *store = json_object_get(object, "second_store");
+    const char *location = json_string_value(json_object_get(store, "location"));
+    char text[32];
+
+    if (!store) {
+        return;
+    }
+    if (json_is_true(json_object_get(store, "away"))) {
+        print_line("residuals", "in %s, away since %s: %s; nothing is published until it is back",
+                   location ? location : "a place that this device does not know",
+                   when((int64_t)number(store, "away_since"), text), json_string_value(json_object_get(store, "why")));
+    } else {
+        print_line("residuals", "in %s", location ? location : "a place that this device does not know");
+    }
+}
+
 static void print_store(const json_t *object)
 {
     json_t *store = json_object_get(object, "store");
@@ -148,6 +166,7 @@ static void print_session(const json_t *object)
         print_line("bound to", "%s, the only one that may write: the store has no conditional writes; see 'lethefs"
                    " mount --take-over'", bound);
     }
+    print_second(object);
     print_pending(object);
     print_line("cache", "%s of dirty and %s of clean content, limit %s",
                lethe_cli_bytes(number(cache, "dirty"), dirty),

@@ -199,12 +199,16 @@ static void add_artifact(struct lethe_buf *out, const struct lethe_buf *artifact
     say(out,
         "<b>In the vault</b><span>The artifact, %s, as it is stored: <code>%s</code>. %.2f bits per pixel of "
         "the"
-        " photo are kept in it; the other %.2f lie sealed in the residual, which is of no use without "
-        "it.</span>"
-        "</figcaption></figure>\n",
+        " photo are kept in it; ",
         lethe_cli_bytes(artifact->len, text), key,
-        json_real_value(json_object_get(file, "artifact_bits_per_pixel")),
-        json_real_value(json_object_get(file, "withheld_bits_per_pixel")));
+        json_real_value(json_object_get(file, "artifact_bits_per_pixel")));
+    if (json_is_real(json_object_get(file, "withheld_bits_per_pixel"))) {
+        say(out, "the other %.2f lie sealed in the residual, which is of no use without it.",
+            json_real_value(json_object_get(file, "withheld_bits_per_pixel")));
+    } else {
+        say(out, "the rest is gone.");
+    }
+    say(out, "</span></figcaption></figure>\n");
 }
 
 void lethe_report_begin(struct lethe_buf *out, size_t count)

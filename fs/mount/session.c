@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "fs/file.h"
+#include "fs/vault/second.h"
 #include "fs/vault/watch.h"
 #include "lethe/log.h"
 #include "lethe/model.h"
@@ -200,6 +201,43 @@ enum lethe_err lethe_session_check_file(struct lethe_vault *vault)
     return LETHE_OK;
 }
 
+/*
+ * Fidelity split: the second store, wherever it is just now. A location that was given and found right is remembered.
+ */
+static enum lethe_err open_second(struct lethe_session *session, const struct lethe_session_options *options)
+{
+    const struct lethe_vault_settings *settings = lethe_vault_settings(session->vault);
+    struct lethe_store *second = NULL;
+    struct lethe_store_stat stat;
+    enum lethe_err err = LETHE_OK;
+
+    if (settings->fidelity != LETHE_FIDELITY_SPLIT) {
+        if (options->degraded || options->residuals) {
+            lethe_log(LETHE_LOG_ERROR, "%s is for vaults of fidelity split",
+                      options->degraded ? "-o degraded" : "--residuals");
+            return LETHE_ERR_ARG;
+        }
+        return LETHE_OK;
+    }
+    if (options->residuals) {
+        err = lethe_second_absolute(options->residuals, &session->second_location);
+    } else {
+        err = lethe_second_recall(session->vault, session->state_dir, &session->second_location);
+        err = err == LETHE_ERR_NOT_FOUND || err == LETHE_ERR_INTEGRITY ? LETHE_OK : err; /* then it is away */
+    }
+    err = err ? err
+              : lethe_second_new(session->second_location, &options->residuals_store, &settings->second, &second,
+                                 &session->second_watch);
+    if (err) {
+        return err;
+    }
+    lethe_vault_set_second(session->vault, second);
+    if (options->residuals && !lethe_store_stat(session->second_watch, "second", &stat)) {
+        err = lethe_second_remember(session->vault, session->state_dir, session->second_location);
+    }
+    return err;
+}
+
 /* Store, vault.json, device secret, master key: everything up to an opened vault. */
 static enum lethe_err open_vault(struct lethe_session *session, const struct lethe_session_options *options)
 {
@@ -268,6 +306,11 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
     device = NULL;
     if (!err) {
         lethe_vault_set_writer(session->vault, &writer);
+    }
+    if (!err) {
+        err = open_second(session, options);
+    }
+    if (!err) {
         err = lethe_session_check_file(session->vault);
     }
 out:
@@ -292,8 +335,21 @@ static uint64_t cache_size(const struct lethe_session_options *options, const ch
     return size < CACHE_MIN ? CACHE_MIN : size;
 }
 
+/* In a scratch database: photos are what their artifacts make alone. */
+static enum lethe_err degrade_sizes(struct lethe_db *db)
+{
+    sqlite3_stmt *statement;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = lethe_db_statement(db, "UPDATE content SET size = alone WHERE kind = 1 AND alone > 0", &statement);
+    err = err ? err : lethe_db_run(db, statement);
+    lethe_db_unlock(db);
+    return err;
+}
+
 /* The database of a past epoch, replayed into a scratch folder. */
-static enum lethe_err open_past(struct lethe_session *session, int64_t at)
+static enum lethe_err open_past(struct lethe_session *session, int64_t at, bool degraded)
 {
     struct lethe_segment last = {0};
     struct lethe_head head;
@@ -323,7 +379,10 @@ static enum lethe_err open_past(struct lethe_session *session, int64_t at)
         lethe_log(LETHE_LOG_ERROR, "the vault keeps no epoch as old as that: give a later --at");
         err = LETHE_ERR_ARG;
     }
-    if (!err && lethe_vault_settings(session->vault)->fidelity == LETHE_FIDELITY_LOSSY) {
+    if (!err && degraded) {
+        err = degrade_sizes(session->db);
+    }
+    if (!err && (degraded || lethe_vault_settings(session->vault)->fidelity == LETHE_FIDELITY_LOSSY)) {
         err = lethe_journal_settle_sizes(session->db);
     }
     if (!err) {
@@ -471,6 +530,9 @@ static enum lethe_err open_device(struct lethe_session *session, const struct le
         err = lethe_restorer_new(session->vault, session->db, session->contents, session->committer, session->pool,
                                  &session->restorer);
     }
+    if (!err && options->degraded) {
+        lethe_restorer_degrade(session->restorer);
+    }
     if (!err) {
         tree.db = session->db;
         tree.contents = session->contents;
@@ -525,6 +587,9 @@ static enum lethe_err open_publisher(struct lethe_session *session, const struct
     if (!err) {
         lethe_contents_set_pressure(session->contents, press, session);
         lethe_watch_on_return(session->watch, store_is_back, session);
+        if (session->second_watch) {
+            lethe_watch_on_return(session->second_watch, store_is_back, session);
+        }
     }
     return err;
 }
@@ -544,7 +609,7 @@ enum lethe_err lethe_session_open(const struct lethe_session_options *options, s
         err = open_vault(session, options);
     }
     if (!err) {
-        err = options->at == INT64_MAX ? open_present(session, options) : open_past(session, options->at);
+        err = options->at == INT64_MAX ? open_present(session, options) : open_past(session, options->at, options->degraded);
     }
     if (!err) {
         err = open_device(session, options);
@@ -583,6 +648,12 @@ enum lethe_err lethe_session_close(struct lethe_session *session)
     }
     if (session->vault) {
         lethe_store_hurry(lethe_vault_store(session->vault));
+        if (lethe_vault_second(session->vault)) {
+            lethe_store_hurry(lethe_vault_second(session->vault));
+        }
+    }
+    if (session->second_watch) {
+        lethe_watch_on_return(session->second_watch, NULL, NULL);
     }
     lethe_publisher_free(session->publisher);
     if (session->committer) {
@@ -608,6 +679,7 @@ enum lethe_err lethe_session_close(struct lethe_session *session)
         close(session->lock_fd);
     }
     free(session->location);
+    free(session->second_location);
     free(session->state_dir);
     free(session->cache_dir);
     free(session);

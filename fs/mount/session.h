@@ -34,6 +34,9 @@ struct lethe_session_options {
     bool take_over;           /* with publish: bind the vault to this device, where its store demands that */
     int64_t at;               /* a past moment, nanoseconds since 1970: read-only; INT64_MAX: the present */
     struct lethe_owner owner; /* of a new root directory */
+    const char *residuals;    /* the second store of fidelity split; NULL: where this device remembers it */
+    struct lethe_store_options residuals_store;
+    bool degraded;            /* fidelity split, read-only, beside whatever is mounted: photos from artifacts alone */
     /* Puts another store around the backend (and takes it over); NULL: none. For tests that make it fail. */
     struct lethe_store *(*decorate)(void *context, struct lethe_store *store);
     void *decorate_context;
@@ -47,6 +50,8 @@ struct lethe_session {
     int lock_fd;       /* flock on state_dir/lock */
     struct lethe_vault *vault;
     struct lethe_store *watch; /* of the vault's store (fs/vault/watch.h), owned by it */
+    struct lethe_store *second_watch; /* the same of the second store; NULL: there is none */
+    char *second_location;            /* NULL: there is none, or it is not known here */
     struct lethe_secret *device_root; /* subkey of the master key for database and blocks */
     struct lethe_db *db;
     struct lethe_contents *contents;

@@ -15,6 +15,7 @@
 
 #include "fs/file.h"
 #include "fs/mount/session.h"
+#include "fs/vault/second.h"
 #include "lethe/log.h"
 
 #define VAULT_JSON "vault.json"
@@ -239,7 +240,7 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
     struct lethe_buf json = {0};
     char phrase[LETHE_PHRASE_MAX];
     char pairs[4096];
-    char *state_dir = NULL;
+    char *state_dir = NULL, *second = NULL;
     uint8_t hash[32];
     enum lethe_err err = lethe_seal_start();
 
@@ -255,6 +256,14 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
         goto out;
     }
     lethe_vault_new_id(&settings.id);
+    if (options->fidelity == LETHE_FIDELITY_SPLIT) {
+        lethe_vault_new_id(&settings.second);
+        err = lethe_second_init(options->residuals, &options->residuals_store, &settings.second);
+        err = err ? err : lethe_second_absolute(options->residuals, &second);
+        if (err) {
+            goto out;
+        }
+    }
     err = lethe_secret_random(random, &device);
     err = err ? err
               : lethe_vault_file_new(&settings, &options->cost, options->passphrase, options->passphrase_len, device,
@@ -281,6 +290,9 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
     if (!err) {
         lethe_vault_set_writer(vault, &writer);
     }
+    if (!err && second) {
+        err = lethe_second_remember(vault, state_dir, second);
+    }
     err = err ? err : furnish(vault, options, &head);
     err = err ? err : make_database(vault, state_dir, &head, false);
     err = err ? err : put_vault_file(vault, &json);
@@ -296,6 +308,7 @@ out:
     lethe_secret_free(device);
     lethe_buf_release(&json);
     free(state_dir);
+    free(second);
     return err;
 }
 
@@ -357,6 +370,25 @@ static void keep_pairs(const char *state_dir, const char *fresh)
         lethe_buf_release(&bytes);
     }
     closedir(folder);
+}
+
+/* Where the second store is: as it was said just now, or as the old state knew. */
+static enum lethe_err keep_second(const struct lethe_vault *vault, const char *given, const char *state_dir,
+                                  const char *fresh)
+{
+    char *location = NULL;
+    enum lethe_err err = given ? lethe_second_absolute(given, &location)
+                               : lethe_second_recall(vault, state_dir, &location);
+
+    if (!err) {
+        err = lethe_second_remember(vault, fresh, location);
+    } else if (!given && err != LETHE_ERR_NOMEM) {
+        lethe_log(LETHE_LOG_WARN, "the tree is here, its contents need the second store as well: give it with"
+                  " --residuals STORE when mounting");
+        err = LETHE_OK;
+    }
+    free(location);
+    return err;
 }
 
 /* Puts the finished state into its place; one that is there already goes to a name that tells when. */
@@ -461,6 +493,12 @@ enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, 
     if (!err && lethe_vault_binding(vault) == LETHE_BINDING_OTHERS) {
         lethe_log(LETHE_LOG_WARN, "the vault is bound to the device that wrote it last, for its store has no conditional"
                   " writes: mount it with --take-over to write from here");
+    }
+    if (!err && lethe_vault_settings(vault)->fidelity == LETHE_FIDELITY_SPLIT) {
+        err = keep_second(vault, options->residuals, state_dir, fresh);
+    } else if (!err && options->residuals) {
+        lethe_log(LETHE_LOG_ERROR, "--residuals is for vaults of fidelity split");
+        err = LETHE_ERR_ARG;
     }
     if (!err && lethe_vault_pair(vault, &head.pair, &pair)) {
         lethe_log(LETHE_LOG_WARN, "the vault's model pair is not in it: add it with 'lethefs model add' before reading");

@@ -13,6 +13,8 @@ struct lethe_init_options {
     struct lethe_store_options store;
     const char *state_root; /* NULL: the default */
     enum lethe_fidelity fidelity;
+    const char *residuals; /* the second store of fidelity split, else NULL */
+    struct lethe_store_options residuals_store;
     unsigned strength;
     struct lethe_kdf_cost cost;
     bool pairs_in_vault;
@@ -41,6 +43,7 @@ struct lethe_recover_options {
     const char *passphrase;
     size_t passphrase_len;
     const struct lethe_secret *device; /* from the phrase */
+    const char *residuals;             /* where the second store of fidelity split is now; NULL: unknown */
     /* As in struct lethe_session_options. */
     struct lethe_store *(*decorate)(void *context, struct lethe_store *store);
     void *decorate_context;

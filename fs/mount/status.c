@@ -99,13 +99,16 @@ static void put_publisher(struct lethe_session *session, json_t *object)
     put(object, "error_since", status.last_error ? json_integer(status.error_since) : json_null());
 }
 
-/* The store itself: whether it answers, since when not and why, and the requests made since the vault was opened. */
-static void put_store(struct lethe_session *session, json_t *object)
+/* A store: whether it answers, since when not and why, and the requests made since the vault was opened. */
+static void put_store(json_t *object, const char *name, struct lethe_store *watch, const char *location)
 {
     struct lethe_watch_status status;
     json_t *store = json_object(), *requests = json_object();
 
-    lethe_watch_status(session->watch, &status);
+    lethe_watch_status(watch, &status);
+    if (location) {
+        put(store, "location", json_string(location));
+    }
     put(store, "away", json_boolean(status.away));
     put(store, "away_since", status.away ? json_integer(status.since) : json_null());
     put(store, "why", status.away ? json_string(lethe_err_str(status.why)) : json_null());
@@ -118,7 +121,7 @@ static void put_store(struct lethe_session *session, json_t *object)
     put(store, "requests", requests);
     put(store, "bytes_in", number(status.bytes_in));
     put(store, "bytes_out", number(status.bytes_out));
-    put(object, "store", store);
+    put(object, name, store);
 }
 
 json_t *lethe_status_session(struct lethe_session *session)
@@ -139,7 +142,10 @@ json_t *lethe_status_session(struct lethe_session *session)
     put(object, "pairs_in_vault", json_boolean(settings->pairs_in_vault));
     put(object, "location", json_string(session->location));
     put(object, "state_dir", json_string(session->state_dir));
-    put_store(session, object);
+    put_store(object, "store", session->watch, NULL);
+    if (session->second_watch) {
+        put_store(object, "second_store", session->second_watch, session->second_location);
+    }
     if (session->publisher) {
         put_publisher(session, object);
     } else {
@@ -282,6 +288,7 @@ enum lethe_err lethe_status_file(struct lethe_session *session, uint64_t ino, js
     objects = json_array();
     lethe_hex(content.bytes, sizeof content.bytes, hex);
     put(object, "content", json_string(hex));
+    put(object, "fidelity", json_string(fidelity_names[lethe_vault_settings(session->vault)->fidelity]));
     put(object, "size", number(size));
     put(object, "state", json_string(state_names[state]));
     put(object, "kind", json_string(recorded ? kind_names[record.kind] : "none"));
@@ -302,8 +309,11 @@ enum lethe_err lethe_status_file(struct lethe_session *session, uint64_t ino, js
         put(object, "height", number(record.height));
         put(object, "psnr", json_real(record_psnr(&record)));
         put(object, "artifact_bits_per_pixel", json_real(kept));
+        /* Without a residual the rest is gone, and how much that was with it. */
         put(object, "withheld_bits_per_pixel",
-            json_real(pixels > 0 ? 8.0 * (double)record.size / pixels - kept : 0));
+            lethe_restore_find(&record, LETHE_PIECE_RESIDUAL)
+                ? json_real(pixels > 0 ? 8.0 * (double)record.size / pixels - kept : 0)
+                : json_null());
     } else if (recorded) {
         put(object, "reason", json_string(lethe_reason_name(record.reason)));
     }

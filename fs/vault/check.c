@@ -117,7 +117,6 @@ static enum lethe_err list_needed(struct check *check)
 
 static enum lethe_err check_objects(struct check *check)
 {
-    struct lethe_store *store = lethe_vault_store(check->options->vault);
     struct lethe_db *db = check->options->db;
     struct lethe_id id = {{0}};
     bool found = true;
@@ -132,6 +131,7 @@ static enum lethe_err check_objects(struct check *check)
         enum lethe_object_kind kind = 0;
         char key[LETHE_STORE_KEY_MAX + 1], line[LETHE_STORE_KEY_MAX + 64];
         struct lethe_store_stat stat;
+        struct lethe_store *store;
         sqlite3_stmt *statement;
         uint64_t size = 0;
         bool row = false;
@@ -150,7 +150,8 @@ static enum lethe_err check_objects(struct check *check)
             break;
         }
         lethe_vault_object_key(kind, &id, key);
-        err = lethe_store_stat(store, key, &stat);
+        store = lethe_vault_store_of(check->options->vault, kind);
+        err = store ? lethe_store_stat(store, key, &stat) : LETHE_ERR_UNREACHABLE;
         if (err == LETHE_ERR_NOT_FOUND || (!err && stat.size != size)) {
             snprintf(line, sizeof line, "object %s: %s", key, err ? "missing" : "wrong size");
             check->result->damaged++;

@@ -32,6 +32,7 @@ struct gc {
     uint64_t floor;  /* epoch of S; segments before it go */
     struct id_set needed;
     struct id_set chain; /* ids of the kept segments */
+    struct lethe_store *listed; /* the store whose keys are gone through */
     struct lethe_id noted; /* the snapshot whose objects were noted last */
 };
 
@@ -198,9 +199,9 @@ static enum lethe_err walk(struct gc *gc)
     return err;
 }
 
-static enum lethe_err remove_key(struct gc *gc, const char *key, uint64_t size)
+static enum lethe_err remove_key(struct gc *gc, struct lethe_store *store, const char *key, uint64_t size)
 {
-    enum lethe_err err = lethe_store_remove(lethe_vault_store(gc->options->vault), key);
+    enum lethe_err err = store ? lethe_store_remove(store, key) : LETHE_ERR_UNREACHABLE;
 
     if (!err) {
         gc->result->objects++;
@@ -271,7 +272,7 @@ static enum lethe_err collect_dead(struct gc *gc)
         lethe_gate_leave(gc->options->committer, found);
         if (!err && found) {
             lethe_vault_object_key(kind, &id, key);
-            err = remove_key(gc, key, size);
+            err = remove_key(gc, lethe_vault_store_of(gc->options->vault, kind), key, size);
         }
     } while (!err && found);
     return err;
@@ -312,7 +313,7 @@ static enum lethe_err sweep_object(void *context, const char *key, const struct 
         in_object_table(gc->options->db, &id)) {
         return LETHE_OK;
     }
-    return remove_key(gc, key, stat->size);
+    return remove_key(gc, gc->listed, key, stat->size);
 }
 
 static enum lethe_err sweep_segment(void *context, const char *key, const struct lethe_store_stat *stat)
@@ -327,9 +328,30 @@ static enum lethe_err sweep_segment(void *context, const char *key, const struct
     }
     /* Behind the floor it is surely old; otherwise it may be an intent on its way. */
     if (epoch < gc->floor || stat->modified <= gc->now - GRACE_SECONDS) {
-        return remove_key(gc, key, stat->size);
+        return remove_key(gc, gc->listed, key, stat->size);
     }
     return LETHE_OK;
+}
+
+static enum lethe_err seen(void *context, const char *key, const struct lethe_store_stat *stat)
+{
+    (void)context;
+    (void)key;
+    (void)stat;
+    return LETHE_ERR_EXISTS;
+}
+
+/* Nothing is begun that cannot be ended: in fidelity split both stores must be there. */
+static enum lethe_err second_answers(const struct lethe_vault *vault)
+{
+    struct lethe_store *second = lethe_vault_second(vault);
+    enum lethe_err err;
+
+    if (!second) {
+        return lethe_vault_settings(vault)->fidelity == LETHE_FIDELITY_SPLIT ? LETHE_ERR_UNREACHABLE : LETHE_OK;
+    }
+    err = lethe_store_list(second, "o/", seen, NULL);
+    return err == LETHE_ERR_EXISTS ? LETHE_OK : err;
 }
 
 enum lethe_err lethe_gc_run(const struct lethe_gc_options *options, struct lethe_gc_result *result)
@@ -339,13 +361,15 @@ enum lethe_err lethe_gc_run(const struct lethe_gc_options *options, struct lethe
     enum lethe_err err;
 
     *result = (struct lethe_gc_result){0};
-    err = walk(&gc);
+    err = second_answers(options->vault);
+    err = err ? err : walk(&gc);
     if (!err) {
         err = collect_dead(&gc);
     }
     if (!err) {
         err = lethe_commit_wait(options->committer);
     }
+    gc.listed = store;
     if (!err) {
         err = lethe_store_list(store, "j/", sweep_segment, &gc);
     }
@@ -354,6 +378,10 @@ enum lethe_err lethe_gc_run(const struct lethe_gc_options *options, struct lethe
     }
     if (!err) {
         err = lethe_store_list(store, "a/", sweep_object, &gc);
+    }
+    gc.listed = lethe_vault_second(options->vault);
+    if (!err && gc.listed) {
+        err = lethe_store_list(gc.listed, "o/", sweep_object, &gc);
     }
     free(gc.needed.ids);
     free(gc.chain.ids);

@@ -151,6 +151,26 @@ enum lethe_err lethe_restore_photo(struct lethe_vault *vault, const struct lethe
     return err;
 }
 
+enum lethe_err lethe_restore_alone(struct lethe_vault *vault, const struct lethe_record *record,
+                                   struct lethe_pool *pool, struct lethe_buf *out)
+{
+    const struct lethe_piece *piece = lethe_restore_find(record, LETHE_PIECE_ARTIFACT);
+    struct lethe_buf artifact = {0};
+    const struct lethe_pair *pair;
+    size_t start = out->len;
+    enum lethe_err err = piece ? lethe_restore_piece(vault, piece, &artifact) : LETHE_ERR_FORMAT;
+
+    err = err ? err : lethe_vault_pair(vault, &record->pair, &pair);
+    err = err ? err
+              : lethe_artifact_file(pair, artifact.data, artifact.len, &lethe_image_limits_default, pool, out);
+    if (!err && out->len - start != record->alone) {
+        out->len = start;
+        err = LETHE_ERR_FORMAT;
+    }
+    lethe_buf_release(&artifact);
+    return err;
+}
+
 /* A content that some thread is bringing. */
 struct flight {
     struct lethe_id content;
@@ -163,6 +183,7 @@ struct lethe_restorer {
     struct lethe_contents *contents;
     struct lethe_committer *committer;
     struct lethe_pool *pool;
+    bool degraded;
     pthread_mutex_t lock;
     pthread_cond_t landed;
     struct flight *flights; /* guarded by lock */
@@ -186,6 +207,11 @@ enum lethe_err lethe_restorer_new(struct lethe_vault *vault, struct lethe_db *db
     pthread_mutex_init(&restorer->lock, NULL);
     pthread_cond_init(&restorer->landed, NULL);
     return LETHE_OK;
+}
+
+void lethe_restorer_degrade(struct lethe_restorer *restorer)
+{
+    restorer->degraded = true;
 }
 
 void lethe_restorer_free(struct lethe_restorer *restorer)
@@ -295,7 +321,8 @@ static enum lethe_err bring(struct lethe_restorer *restorer, const struct lethe_
         goto out;
     }
     if (record.kind == LETHE_RECORD_PHOTO) {
-        err = lethe_restore_photo(restorer->vault, &record, restorer->pool, &bytes);
+        err = restorer->degraded ? lethe_restore_alone(restorer->vault, &record, restorer->pool, &bytes)
+                                 : lethe_restore_photo(restorer->vault, &record, restorer->pool, &bytes);
         if (!err) {
             err = fill(restorer, content, 0, &bytes);
         }

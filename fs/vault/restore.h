@@ -33,12 +33,18 @@ enum lethe_err lethe_restore_photo(struct lethe_vault *vault, const struct lethe
 enum lethe_err lethe_restore_segment(enum lethe_piece_kind kind, const uint8_t *payload, size_t len, uint64_t length,
                                      struct lethe_buf *out) LETHE_MUST_CHECK;
 
+/* The Decrypter's picture as a file of the photo's format, from the artifact alone (fidelity split). Appends to out. */
+enum lethe_err lethe_restore_alone(struct lethe_vault *vault, const struct lethe_record *record,
+                                   struct lethe_pool *pool, struct lethe_buf *out) LETHE_MUST_CHECK;
+
 struct lethe_restorer;
 
 /* Borrows everything. committer may be NULL in tools. */
 enum lethe_err lethe_restorer_new(struct lethe_vault *vault, struct lethe_db *db, struct lethe_contents *contents,
                                   struct lethe_committer *committer, struct lethe_pool *pool,
                                   struct lethe_restorer **out) LETHE_MUST_CHECK;
+/* From now on photos come as lethe_restore_alone makes them; their records and inodes have its sizes. */
+void lethe_restorer_degrade(struct lethe_restorer *restorer);
 void lethe_restorer_free(struct lethe_restorer *restorer);
 /*
  * Brings absent bytes to the content store. Several calls for one content wait for the first. Call without the gate.

@@ -61,6 +61,7 @@ void lethe_vault_free(struct lethe_vault *vault)
         free(pair);
     }
     lethe_store_close(vault->store);
+    lethe_store_close(vault->second);
     lethe_vault_file_free(vault->file);
     lethe_secret_free(vault->pair_root);
     lethe_secret_free(vault->master);
@@ -88,6 +89,24 @@ const struct lethe_secret *lethe_vault_device(const struct lethe_vault *vault)
 struct lethe_store *lethe_vault_store(const struct lethe_vault *vault)
 {
     return vault->store;
+}
+
+void lethe_vault_set_second(struct lethe_vault *vault, struct lethe_store *second)
+{
+    lethe_store_close(vault->second);
+    vault->second = second;
+}
+
+struct lethe_store *lethe_vault_second(const struct lethe_vault *vault)
+{
+    return vault->second;
+}
+
+struct lethe_store *lethe_vault_store_of(const struct lethe_vault *vault, enum lethe_object_kind kind)
+{
+    bool apart = kind == LETHE_OBJECT_RESIDUAL || kind == LETHE_OBJECT_SEGMENT || kind == LETHE_OBJECT_PACK;
+
+    return apart && lethe_vault_settings(vault)->fidelity == LETHE_FIDELITY_SPLIT ? vault->second : vault->store;
 }
 
 uint64_t lethe_vault_generation(const struct lethe_vault *vault)
@@ -207,14 +226,18 @@ enum lethe_err lethe_vault_unseal(const struct lethe_vault *vault, enum lethe_ob
 enum lethe_err lethe_vault_put(struct lethe_vault *vault, enum lethe_object_kind kind,
                                const struct lethe_id *id, const uint8_t *sealed, size_t len)
 {
+    struct lethe_store *store = lethe_vault_store_of(vault, kind);
     char key[LETHE_STORE_KEY_MAX + 1];
     struct lethe_buf there = {0};
     enum lethe_err err;
 
     lethe_vault_object_key(kind, id, key);
-    err = lethe_store_put(vault->store, key, sealed, len);
+    if (!store) {
+        return LETHE_ERR_UNREACHABLE;
+    }
+    err = lethe_store_put(store, key, sealed, len);
     if (err == LETHE_ERR_EXISTS) { /* an earlier try whose answer was lost, or somebody's injection */
-        err = lethe_store_get(vault->store, key, 0, UINT64_MAX, &there, NULL);
+        err = lethe_store_get(store, key, 0, UINT64_MAX, &there, NULL);
         if (!err && (there.len != len || memcmp(there.data, sealed, len) != 0)) {
             err = LETHE_ERR_INTEGRITY;
         }
@@ -224,12 +247,13 @@ enum lethe_err lethe_vault_put(struct lethe_vault *vault, enum lethe_object_kind
 }
 
 /* Sealed bytes of an object that is relied on: a missing or short one is LETHE_ERR_INTEGRITY. Appended to out. */
-static enum lethe_err get_sealed(struct lethe_vault *vault, const char *key, uint64_t offset, uint64_t len,
+static enum lethe_err get_sealed(struct lethe_store *store, const char *key, uint64_t offset, uint64_t len,
                                  bool to_the_end, struct lethe_buf *out)
 {
     size_t start = out->len;
     /* One byte more than expected of a whole object: bytes appended behind it are a violation too. */
-    enum lethe_err err = lethe_store_get(vault->store, key, offset, to_the_end ? len + 1 : len, out, NULL);
+    enum lethe_err err =
+        store ? lethe_store_get(store, key, offset, to_the_end ? len + 1 : len, out, NULL) : LETHE_ERR_UNREACHABLE;
 
     if (err == LETHE_ERR_NOT_FOUND) {
         lethe_log(LETHE_LOG_ERROR, "object %s is missing from the vault: restore it from a copy of the vault",
@@ -264,7 +288,7 @@ enum lethe_err lethe_vault_get(struct lethe_vault *vault, enum lethe_object_kind
     enum lethe_err err;
 
     lethe_vault_object_key(kind, id, key);
-    err = get_sealed(vault, key, offset, stored, kind != LETHE_OBJECT_PACK, &sealed);
+    err = get_sealed(lethe_vault_store_of(vault, kind), key, offset, stored, kind != LETHE_OBJECT_PACK, &sealed);
     if (!err) {
         err = unseal_logged(vault, kind, id, key, content, position, sealed.data, sealed.len, out);
     }
@@ -282,7 +306,7 @@ enum lethe_err lethe_vault_get_neighbours(struct lethe_vault *vault, const struc
     enum lethe_err err;
 
     lethe_vault_object_key(LETHE_OBJECT_PACK, pack, key);
-    err = get_sealed(vault, key, offset, stored + next_stored, false, &sealed);
+    err = get_sealed(lethe_vault_store_of(vault, LETHE_OBJECT_PACK), key, offset, stored + next_stored, false, &sealed);
     if (!err) {
         err = unseal_logged(vault, LETHE_OBJECT_PACK, pack, key, content, offset, sealed.data, (size_t)stored, first);
     }

@@ -31,6 +31,12 @@ const struct lethe_vault_settings *lethe_vault_settings(const struct lethe_vault
 const struct lethe_secret *lethe_vault_master(const struct lethe_vault *vault);
 const struct lethe_secret *lethe_vault_device(const struct lethe_vault *vault);
 struct lethe_store *lethe_vault_store(const struct lethe_vault *vault);
+/* Fidelity split: where residuals, recipes and what is no photo go. Takes second. Before any other use. */
+void lethe_vault_set_second(struct lethe_vault *vault, struct lethe_store *second);
+/* NULL but in fidelity split. */
+struct lethe_store *lethe_vault_second(const struct lethe_vault *vault);
+/* The store that holds objects of this kind; NULL when it is a second one that was not set. */
+struct lethe_store *lethe_vault_store_of(const struct lethe_vault *vault, enum lethe_object_kind kind);
 uint64_t lethe_vault_generation(const struct lethe_vault *vault);
 const uint8_t *lethe_vault_json_hash(const struct lethe_vault *vault);
 

@@ -15,6 +15,7 @@ struct lethe_vault_pair {
 
 struct lethe_vault {
     struct lethe_store *store;
+    struct lethe_store *second; /* of fidelity split; NULL when there is none, or it was not set */
     struct lethe_vault_file *file;
     struct lethe_secret *master;
     struct lethe_secret *device;    /* NULL when it is not at hand: pairs of the vault cannot be opened then */

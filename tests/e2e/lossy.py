@@ -3,6 +3,7 @@
 
   thumbnail FROM TO      puts a JPEG thumbnail (a copy of FROM's first bytes of pixels) into TO's EXIF, in place
   alike A B              same format, same size in pixels, similar pixels, nothing of A's thumbnail in B
+  shaped A B             same format and size in pixels, B is another file and holds nothing of A's thumbnail
   same A B               the same pixels
   comment FROM TO        TO is FROM with a comment
   held FROM TO LETHEFS MOUNT   writes TO in two halves, with a sync between them, keeping it open
@@ -120,13 +121,28 @@ def alike(first, second):
         print("%s: mean squared error %.1f" % (os.path.basename(first), error))
         if error > 300:
             fail("the pictures have little in common")
+    small = no_thumbnail(one, two)
+    if small and len(thumbnail_of(two) or b"") != len(small):
+        fail("the thumbnail has another length")
+
+
+def no_thumbnail(one, two):
+    """The thumbnail of one, which must not stand in two; None when there is no large one."""
     small = thumbnail_of(one) if one[:2] == b"\xff\xd8" else None
-    if small and len(small) > 4000:
-        for at in range(1000, len(small) - 16, 64):
-            if small[at:at + 16] in two:
-                fail("a piece of the thumbnail is left")
-        if len(thumbnail_of(two) or b"") != len(small):
-            fail("the thumbnail has another length")
+    if not small or len(small) < 4000:
+        return None
+    for at in range(1000, len(small) - 16, 64):
+        if small[at:at + 16] in two:
+            fail("a piece of the thumbnail is left")
+    return small
+
+
+def shaped(first, second):
+    one, two = read(first), read(second)
+    if shape(one) != shape(two) or one == two:
+        fail("%s became %s" % (shape(one), shape(two)))
+    pixels(second)
+    no_thumbnail(one, two)
 
 
 def same(first, second):

@@ -34,6 +34,7 @@ if command -v exiv2 >/dev/null; then
     exiv2 -pt "$MNT/landscape-1.jpg" | diff "$WORK/tags" - || fail "tags were lost"
 fi
 "$LETHEFS" status "$MNT" | grep -i 'exact\|artifact' || true
+"$LETHEFS" inspect "$MNT/landscape-1.png" | grep -q 'the rest is gone' || fail "inspect promises a residual"
 sums "$MNT" >"$WORK/sums"
 
 # Nothing changes again: another mount, no cache, another device.

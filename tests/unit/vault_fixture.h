@@ -213,6 +213,8 @@ static inline struct lethe_store *trouble_decorate(void *context, struct lethe_s
 
 struct fixture {
     char folder[64], vault[96], state[96], cache[96], phrase[LETHE_PHRASE_MAX];
+    char second[96];
+    enum lethe_fidelity fidelity; /* set between make and init */
     struct trouble trouble;
     struct lethe_session *session;
     struct lethe_sealer *sealer;
@@ -239,6 +241,7 @@ static inline void fixture_make(struct fixture *fixture)
     snprintf(fixture->vault, sizeof fixture->vault, "%s/vault", fixture->folder);
     snprintf(fixture->state, sizeof fixture->state, "%s/state", fixture->folder);
     snprintf(fixture->cache, sizeof fixture->cache, "%s/cache", fixture->folder);
+    snprintf(fixture->second, sizeof fixture->second, "%s/second", fixture->folder);
 }
 
 static inline void fixture_remove(struct fixture *fixture)
@@ -283,7 +286,8 @@ static inline enum lethe_err fixture_init(struct fixture *fixture)
     struct lethe_init_options options = {
         .location = fixture->vault,
         .state_root = fixture->state,
-        .fidelity = LETHE_FIDELITY_EXACT,
+        .fidelity = fixture->fidelity,
+        .residuals = fixture->fidelity == LETHE_FIDELITY_SPLIT ? fixture->second : NULL,
         .strength = 2,
         .cost = {.memory_mib = 16, .passes = 1},
         .pairs_in_vault = true,
@@ -345,6 +349,8 @@ static inline void fixture_ready(struct fixture *fixture)
                                           .pool = session->pool,
                                           .pair = lethe_pair_shipped(0),
                                           .strength = 2,
+                                          .fidelity = fixture->fidelity,
+                                          .tree = session->tree,
                                           .effort = LETHE_EFFORT_FAST,
                                           .workers = 1,
                                           .uploads = 1};
