@@ -201,6 +201,11 @@ static void *commit_periodically(void *context)
         enum lethe_err err = LETHE_OK;
 
         wait_period(committer);
+        if (!committer->stop) {
+            pthread_mutex_unlock(&committer->mutex);
+            (void)lethe_contents_tidy(committer->contents); /* the rest in a second */
+            pthread_mutex_lock(&committer->mutex);
+        }
         if (!committer->stop && atomic_load(&committer->changed)) {
             err = commit_in_turn(committer, NULL);
         }

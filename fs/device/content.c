@@ -352,7 +352,6 @@ enum lethe_err lethe_contents_open(struct lethe_db *db, const struct lethe_secre
     if (err) {
         goto out;
     }
-    lethe_contents_trim(store, 0);
     pthread_mutex_lock(&store->lock);
     lethe_contents_look_up_database(store);
     pthread_mutex_unlock(&store->lock);

@@ -152,6 +152,11 @@ enum lethe_err lethe_contents_flush(struct lethe_contents *contents) LETHE_MUST_
 enum lethe_err lethe_contents_prepare(struct lethe_contents *contents) LETHE_MUST_CHECK;
 /* Part 3, after COMMIT: slots that the old maps named are free now. */
 void lethe_contents_committed(struct lethe_contents *contents);
+/*
+ * From time to time, without locks: gives some of the space of free slots back to the file system, a fraction of a
+ * second's worth; true when there is more to do. What is free and wanted elsewhere is given back at once, by reserve.
+ */
+bool lethe_contents_tidy(struct lethe_contents *contents);
 
 struct lethe_contents_usage {
     uint64_t limit;

@@ -182,15 +182,11 @@ enum lethe_err lethe_contents_prepare(struct lethe_contents *store)
 
 void lethe_contents_committed(struct lethe_contents *store)
 {
-    uint64_t share = store->limit / BLOCK / 64, freed, over;
+    uint64_t freed, over;
 
     pthread_mutex_lock(&store->lock);
     freed =
         lethe_slots_committed(store->slots[ARENA_STATE]) + lethe_slots_committed(store->slots[ARENA_CACHE]);
-    pthread_mutex_unlock(&store->lock);
-    /* A few slots keep their space: rewriting files would punch and fill them again with every commit. */
-    lethe_contents_trim(store, share < 256 ? share : 256);
-    pthread_mutex_lock(&store->lock);
     lethe_contents_look_up_database(store);
     over = lethe_contents_taken(store);
     over = over > store->limit ? (over - store->limit + BLOCK - 1) / BLOCK : 0;

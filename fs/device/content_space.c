@@ -11,6 +11,7 @@
 #include <time.h>
 
 #define RUNS 64u
+#define KEEP_FAT 16384u /* 256 MiB */
 #define LOOK_UP_EVERY 32u
 
 void lethe_contents_look_up_database(struct lethe_contents *store)
@@ -47,26 +48,67 @@ static uint64_t left(struct lethe_contents *store)
     return taken < store->limit ? store->limit - taken : 0;
 }
 
-void lethe_contents_trim(struct lethe_contents *store, uint64_t keep)
+/* Gives back the space of at most one batch of runs of an arena; false: no more than keep are left. */
+static bool trim_batch(struct lethe_contents *store, unsigned arena, uint64_t keep)
 {
     struct lethe_slot_run runs[RUNS];
+    size_t n;
+
+    pthread_mutex_lock(&store->lock);
+    n = lethe_slots_trim(store->slots[arena], keep, runs, RUNS);
+    pthread_mutex_unlock(&store->lock);
+    if (n == 0) {
+        return false;
+    }
+    for (size_t r = 0; r < n; r++) {
+        lethe_arena_punch(store->arenas[arena], runs[r].first, runs[r].count);
+    }
+    pthread_mutex_lock(&store->lock);
+    lethe_slots_trimmed(store->slots[arena], runs, n);
+    pthread_mutex_unlock(&store->lock);
+    return true;
+}
+
+void lethe_contents_trim(struct lethe_contents *store, uint64_t keep)
+{
+    for (unsigned a = 0; a < 2; a++) {
+        while (trim_batch(store, a, keep)) {
+        }
+    }
+}
+
+/*
+ * Free slots that keep their space until it is wanted: a rewrite takes them again, while giving one back costs
+ * milliseconds (each is a transaction of the file system below). Bounded, as their groups stay in memory.
+ */
+static uint64_t fat_to_keep(const struct lethe_contents *store)
+{
+    uint64_t share = store->limit / BLOCK / 8;
+
+    return share < KEEP_FAT ? share : KEEP_FAT;
+}
+
+bool lethe_contents_tidy(struct lethe_contents *store)
+{
+    bool more = false;
 
     for (unsigned a = 0; a < 2; a++) {
-        for (;;) {
-            size_t n;
+        more |= trim_batch(store, a, fat_to_keep(store));
+    }
+    return more;
+}
 
+/* Gives space of free slots back until there is room for need bytes, or none of them is left. */
+static void give_back(struct lethe_contents *store, uint64_t need)
+{
+    for (unsigned a = 0; a < 2; a++) {
+        bool more = true;
+
+        while (more) {
             pthread_mutex_lock(&store->lock);
-            n = lethe_slots_trim(store->slots[a], keep, runs, RUNS);
+            more = left(store) < need;
             pthread_mutex_unlock(&store->lock);
-            if (n == 0) {
-                break;
-            }
-            for (size_t r = 0; r < n; r++) {
-                lethe_arena_punch(store->arenas[a], runs[r].first, runs[r].count);
-            }
-            pthread_mutex_lock(&store->lock);
-            lethe_slots_trimmed(store->slots[a], runs, n);
-            pthread_mutex_unlock(&store->lock);
+            more = more && trim_batch(store, a, 0);
         }
     }
 }
@@ -79,14 +121,14 @@ uint64_t lethe_contents_room(struct lethe_contents *store, uint64_t count, const
     available = left(store) / BLOCK;
     if (available < count) {
         pthread_mutex_unlock(&store->lock);
-        lethe_contents_trim(store, 0);
+        give_back(store, count * BLOCK);
         pthread_mutex_lock(&store->lock);
         available = left(store) / BLOCK;
     }
     if (available < count) {
         pthread_mutex_unlock(&store->lock);
         (void)lethe_contents_evict(store, count, except);
-        lethe_contents_trim(store, 0);
+        give_back(store, count * BLOCK);
         pthread_mutex_lock(&store->lock);
         available = left(store) / BLOCK;
     }
@@ -128,7 +170,7 @@ static struct timespec later(unsigned ms)
 static void make_room(struct lethe_contents *store, uint64_t need)
 {
     pthread_mutex_unlock(&store->lock);
-    lethe_contents_trim(store, 0);
+    give_back(store, need);
     pthread_mutex_lock(&store->lock);
     if (left(store) < need) {
         uint64_t count = (need - left(store)) / BLOCK + 1;
@@ -137,7 +179,7 @@ static void make_room(struct lethe_contents *store, uint64_t need)
         pthread_rwlock_rdlock(&store->maps);
         (void)lethe_contents_evict(store, count, NULL);
         pthread_rwlock_unlock(&store->maps);
-        lethe_contents_trim(store, 0);
+        give_back(store, need);
         pthread_mutex_lock(&store->lock);
     }
     lethe_contents_look_up_database(store);
