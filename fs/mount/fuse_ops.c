@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "fs/errno.h"
+#include "fs/tree/acl.h"
 
 #define TIMEOUT 3600.0
 #define VIRTUAL_PREFIX "user.lethefs."
@@ -34,7 +35,7 @@ static struct lethe_owner owner_of(fuse_req_t req)
 {
     const struct fuse_ctx *context = fuse_req_ctx(req);
 
-    return (struct lethe_owner){.uid = context->uid, .gid = context->gid};
+    return (struct lethe_owner){.uid = context->uid, .gid = context->gid, .umask = context->umask};
 }
 
 static struct lethe_file *file_of(const struct fuse_file_info *info)
@@ -83,11 +84,12 @@ static void op_init(void *context, struct fuse_conn_info *conn)
         FUSE_CAP_ASYNC_READ,          FUSE_CAP_ATOMIC_O_TRUNC, FUSE_CAP_WRITEBACK_CACHE,
         FUSE_CAP_PARALLEL_DIROPS,     FUSE_CAP_READDIRPLUS,    FUSE_CAP_READDIRPLUS_AUTO,
         FUSE_CAP_NO_OPENDIR_SUPPORT,  FUSE_CAP_CACHE_SYMLINKS, FUSE_CAP_ASYNC_DIO,
-        FUSE_CAP_EXPLICIT_INVAL_DATA, FUSE_CAP_HANDLE_KILLPRIV};
+        FUSE_CAP_EXPLICIT_INVAL_DATA, FUSE_CAP_HANDLE_KILLPRIV, FUSE_CAP_POSIX_ACL,
+        FUSE_CAP_DONT_MASK};
     static const unsigned unwanted[] = {
         FUSE_CAP_SPLICE_READ,     FUSE_CAP_SPLICE_WRITE, FUSE_CAP_SPLICE_MOVE,
         FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_POSIX_LOCKS,  FUSE_CAP_FLOCK_LOCKS,
-        FUSE_CAP_DONT_MASK,       FUSE_CAP_POSIX_ACL,    FUSE_CAP_EXPORT_SUPPORT};
+        FUSE_CAP_EXPORT_SUPPORT};
     struct lethe_fuse *fuse = context;
 
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
@@ -548,11 +550,47 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
     free(names);
 }
 
+/*
+ * Whether the caller must lose a file's set-group-id bit with a change of its permissions: neither root nor in its
+ * group.
+ */
+static bool loses_sgid(fuse_req_t req, fuse_ino_t ino)
+{
+    gid_t *groups;
+    struct stat attr;
+    bool member;
+    int count;
+
+    if (fuse_req_ctx(req)->uid == 0 || lethe_tree_getattr(tree_of(req), ino, &attr) || !(attr.st_mode & S_ISGID)) {
+        return false;
+    }
+    member = fuse_req_ctx(req)->gid == attr.st_gid;
+    count = fuse_req_getgroups(req, 0, NULL);
+    groups = member || count <= 0 ? NULL : calloc((size_t)count, sizeof(*groups));
+    if (groups) {
+        int got = fuse_req_getgroups(req, count, groups);
+
+        for (int i = 0; i < got && i < count; i++) {
+            member |= groups[i] == attr.st_gid;
+        }
+    }
+    free(groups);
+    return !member;
+}
+
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
                         int flags)
 {
-    reply_error(req,
-                is_virtual(name) ? -EPERM : lethe_tree_setxattr(tree_of(req), ino, name, value, size, flags));
+    int error;
+
+    if (is_virtual(name)) {
+        error = -EPERM;
+    } else if (lethe_acl_is(name)) {
+        error = lethe_tree_set_acl(tree_of(req), ino, name, value, size, loses_sgid(req, ino));
+    } else {
+        error = lethe_tree_setxattr(tree_of(req), ino, name, value, size, flags);
+    }
+    reply_error(req, error);
 }
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)

@@ -230,6 +230,9 @@ int lethe_tree_setattr(struct lethe_tree *tree, uint64_t ino, unsigned mask, con
                         ? -EINVAL
                         : lethe_bytes_resize(tree, inode, (uint64_t)want->st_size, &absent);
         }
+        if (!error && (mask & LETHE_SET_MODE)) {
+            error = lethe_xattr_follow_mode(tree, inode, want->st_mode);
+        }
         if (!error) {
             if (mask & LETHE_SET_SIZE) {
                 lethe_attr_touch_bytes(tree, inode, lethe_tree_now());

@@ -63,6 +63,7 @@ struct lethe_inode {
     bool work_dirty;  /* the same for working */
     bool settled;     /* fsynced, renamed or linked since working began: not deferred any more */
     bool no_blocks;   /* blocks is not known */
+    bool no_default;  /* has no default access control list, for sure */
     int broken;       /* loading failed: negative errno */
     mode_t mode;
     uid_t uid;
@@ -201,6 +202,15 @@ void lethe_attr_touch_bytes(struct lethe_tree *tree, struct lethe_inode *inode, 
 void lethe_attr_kill(struct lethe_inode *inode);
 /* Sets atime as relatime says; enters the gate itself; nothing may be locked. */
 void lethe_attr_accessed(struct lethe_tree *tree, struct lethe_inode *inode);
+
+/* --- xattr.c --- */
+/* A copy of the value, for free(); -ENODATA. Takes the database lock. */
+int lethe_xattr_read(struct lethe_tree *tree, uint64_t ino, const char *name, uint8_t **value, size_t *len);
+/* The database is locked. */
+enum lethe_err lethe_xattr_store(struct lethe_tree *tree, uint64_t ino, const char *name, const void *value,
+                                 size_t size) LETHE_MUST_CHECK;
+/* Brings the access control list in line with a new mode. The inode is locked, the gate entered. */
+int lethe_xattr_follow_mode(struct lethe_tree *tree, struct lethe_inode *inode, mode_t mode);
 
 /* --- bytes.c --- */
 /*

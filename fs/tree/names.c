@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "fs/errno.h"
+#include "fs/tree/acl.h"
 #include "fs/tree/internal.h"
 #include "fs/tree/names.h"
 
@@ -134,8 +135,63 @@ struct birth {
     const struct lethe_owner *owner;
 };
 
+/* The lists of something new; NULL: none. Both have the length of the folder's default list. */
+struct inheritance {
+    uint8_t *access, *folder;
+    size_t len;
+};
+
+static void inheritance_release(struct inheritance *lists)
+{
+    free(lists->access);
+    free(lists->folder);
+}
+
+/* Sets the mode of what is made in parent: by its default list, or by the umask. */
+static int inherit(struct lethe_tree *tree, struct lethe_inode *parent, const struct birth *birth, mode_t *mode,
+                   struct inheritance *lists)
+{
+    uint8_t *acl = NULL;
+    size_t len = 0;
+    bool extended;
+    int error = parent->no_default ? -ENODATA : 0;
+
+    *lists = (struct inheritance){0};
+    if (S_ISLNK(*mode)) {
+        return 0;
+    }
+    if (!error) {
+        error = lethe_xattr_read(tree, parent->ino, LETHE_ACL_DEFAULT, &acl, &len);
+        parent->no_default = error == -ENODATA;
+    }
+    if (error == -ENODATA || (!error && !lethe_acl_check(acl, len))) {
+        *mode &= ~(birth->owner->umask & 0777);
+        free(acl);
+        return 0;
+    }
+    if (error) {
+        return error;
+    }
+    lists->len = len;
+    if (S_ISDIR(*mode)) {
+        lists->folder = malloc(len);
+        if (!lists->folder) {
+            free(acl);
+            return -ENOMEM;
+        }
+        memcpy(lists->folder, acl, len);
+    }
+    *mode = lethe_acl_inherit(acl, len, *mode, &extended);
+    if (extended) {
+        lists->access = acl;
+    } else {
+        free(acl);
+    }
+    return 0;
+}
+
 static enum lethe_err insert(struct lethe_tree *tree, uint64_t parent, const char *name, uint64_t cookie,
-                             struct lethe_inode *inode, const char *target)
+                             struct lethe_inode *inode, const char *target, const struct inheritance *lists)
 {
     enum lethe_err err;
 
@@ -145,6 +201,12 @@ static enum lethe_err insert(struct lethe_tree *tree, uint64_t parent, const cha
         err = lethe_row_insert(tree->db, inode, target);
         if (!err) {
             err = lethe_name_put(tree, parent, name, inode->ino, cookie);
+        }
+        if (!err && lists->access) {
+            err = lethe_xattr_store(tree, inode->ino, LETHE_ACL_ACCESS, lists->access, lists->len);
+        }
+        if (!err && lists->folder) {
+            err = lethe_xattr_store(tree, inode->ino, LETHE_ACL_DEFAULT, lists->folder, lists->len);
         }
         err = lethe_row_end(tree->db, err);
     }
@@ -157,8 +219,10 @@ static int bear(struct lethe_tree *tree, struct lethe_inode *parent, const char 
                 const struct birth *birth, struct stat *attr)
 {
     struct lethe_name found;
+    struct inheritance lists = {0};
     struct lethe_inode *inode;
     uint64_t ino, cookie;
+    mode_t mode = birth->mode;
     enum lethe_err err;
     int64_t now = lethe_tree_now();
     int error = lethe_name_parent(parent);
@@ -173,14 +237,19 @@ static int bear(struct lethe_tree *tree, struct lethe_inode *parent, const char 
     if (!error) {
         error = lethe_tree_next_cookie(tree, &cookie);
     }
+    if (!error) {
+        error = inherit(tree, parent, birth, &mode, &lists);
+    }
     if (error) {
         return error;
     }
     inode = lethe_inode_new(tree, ino);
     if (!inode) {
+        inheritance_release(&lists);
         return -ENOMEM;
     }
-    inode->mode = birth->mode;
+    inode->mode = mode;
+    inode->no_default = !lists.folder;
     inode->uid = birth->owner->uid;
     inode->gid = birth->owner->gid;
     if (parent->mode & S_ISGID) {
@@ -191,7 +260,8 @@ static int bear(struct lethe_tree *tree, struct lethe_inode *parent, const char 
     inode->rdev = S_ISDIR(birth->mode) ? parent->ino : (uint64_t)birth->rdev;
     inode->size = inode->row_size = birth->target ? strlen(birth->target) : 0;
     inode->atime = inode->mtime = inode->ctime = inode->row_mtime = inode->row_ctime = now;
-    err = insert(tree, parent->ino, name, cookie, inode, birth->target);
+    err = insert(tree, parent->ino, name, cookie, inode, birth->target, &lists);
+    inheritance_release(&lists);
     if (err) {
         error = -lethe_errno_of_bytes(err);
         lethe_inode_fail(tree, inode, error);

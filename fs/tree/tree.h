@@ -45,6 +45,7 @@ struct lethe_tree_options {
 struct lethe_owner {
     uid_t uid;
     gid_t gid;
+    mode_t umask; /* taken from the mode of what is made, unless its folder has a default access control list */
 };
 
 /* Opens the tree of the database; makes the root directory (mode 0755, owner) when the tables are empty. */
@@ -108,6 +109,13 @@ int lethe_tree_getxattr(struct lethe_tree *tree, uint64_t ino, const char *name,
 int lethe_tree_listxattr(struct lethe_tree *tree, uint64_t ino, char *list, size_t size, size_t *needed);
 int lethe_tree_setxattr(struct lethe_tree *tree, uint64_t ino, const char *name, const void *value, size_t size,
                         int flags);
+/*
+ * system.posix_acl_access and system.posix_acl_default: an access list sets the mode too, and is stored only where it
+ * says more than that; chmod changes it, what is made inherits the default list of its folder. EINVAL for a list that
+ * is none. kill_sgid: the caller may not keep the set-group-id bit.
+ */
+int lethe_tree_set_acl(struct lethe_tree *tree, uint64_t ino, const char *name, const void *value, size_t size,
+                       bool kill_sgid);
 int lethe_tree_removexattr(struct lethe_tree *tree, uint64_t ino, const char *name);
 
 /* --- files --- */

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Extended attributes: plain storage by inode and name, in the table xattr. */
+/*
+ * Extended attributes: plain storage by inode and name, in the table xattr. Access control lists are among them, and
+ * go with the mode.
+ */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
 
 #include "fs/errno.h"
+#include "fs/tree/acl.h"
 #include "fs/tree/internal.h"
 
 /* The database is locked. The statement stands on the row when *row. */
@@ -24,17 +29,10 @@ static enum lethe_err select_value(struct lethe_tree *tree, uint64_t ino, const 
     return lethe_db_step(tree->db, *out, row);
 }
 
-/*
- * Access control lists are refused for now: stored as plain bytes they would say one thing and the mode another.
- * Programs then fall back to the mode (cp, tar, rsync do).
- */
 static int check_name(const char *name)
 {
     size_t len = strlen(name);
 
-    if (strncmp(name, "system.posix_acl_", 17) == 0) {
-        return -EOPNOTSUPP;
-    }
     return len == 0 || len > LETHE_XATTR_NAME_MAX ? -ERANGE : 0;
 }
 
@@ -102,8 +100,8 @@ int lethe_tree_listxattr(struct lethe_tree *tree, uint64_t ino, char *list, size
     return err ? -lethe_errno_of_bytes(err) : size > 0 && *needed > size ? -ERANGE : 0;
 }
 
-static enum lethe_err store_value(struct lethe_tree *tree, uint64_t ino, const char *name, const void *value,
-                                  size_t size)
+enum lethe_err lethe_xattr_store(struct lethe_tree *tree, uint64_t ino, const char *name, const void *value,
+                                 size_t size)
 {
     sqlite3_stmt *statement;
     enum lethe_err err = lethe_db_statement(
@@ -136,14 +134,105 @@ static enum lethe_err delete_value(struct lethe_tree *tree, uint64_t ino, const 
     return lethe_db_run(tree->db, statement);
 }
 
-/* value NULL: removes. */
-static int change(struct lethe_tree *tree, uint64_t ino, const char *name, const void *value, size_t size,
-                  int flags)
+int lethe_xattr_read(struct lethe_tree *tree, uint64_t ino, const char *name, uint8_t **value, size_t *len)
 {
-    struct lethe_inode *inode;
     sqlite3_stmt *statement;
     enum lethe_err err;
     bool row;
+    int error = 0;
+
+    *value = NULL;
+    lethe_db_lock(tree->db);
+    err = select_value(tree, ino, name, &statement, &row);
+    if (err) {
+        error = -lethe_errno_of_bytes(err);
+    } else if (!row) {
+        error = -ENODATA;
+    } else {
+        *len = (size_t)sqlite3_column_bytes(statement, 0);
+        *value = malloc(*len + 1);
+        if (!*value) {
+            error = -ENOMEM;
+        } else if (*len > 0) {
+            memcpy(*value, sqlite3_column_blob(statement, 0), *len);
+        }
+    }
+    if (statement) {
+        sqlite3_reset(statement);
+    }
+    lethe_db_unlock(tree->db);
+    return error;
+}
+
+int lethe_xattr_follow_mode(struct lethe_tree *tree, struct lethe_inode *inode, mode_t mode)
+{
+    uint8_t *acl;
+    size_t len;
+    int error;
+
+    if (inode->gone || S_ISLNK(inode->mode)) {
+        return 0;
+    }
+    error = lethe_xattr_read(tree, inode->ino, LETHE_ACL_ACCESS, &acl, &len);
+    if (error) {
+        return error == -ENODATA ? 0 : error;
+    }
+    if (lethe_acl_check(acl, len)) {
+        lethe_acl_chmod(acl, len, mode);
+        lethe_db_lock(tree->db);
+        error = -lethe_errno_of_bytes(lethe_xattr_store(tree, inode->ino, LETHE_ACL_ACCESS, acl, len));
+        lethe_db_unlock(tree->db);
+    }
+    free(acl);
+    return error;
+}
+
+/*
+ * What becomes of the row, in the transaction; the database is locked. value NULL: removes. A list that is not there
+ * may be removed all the same.
+ */
+static int change_row(struct lethe_tree *tree, uint64_t ino, const char *name, const void *value, size_t size,
+                      int flags)
+{
+    sqlite3_stmt *statement;
+    bool row;
+    enum lethe_err err = select_value(tree, ino, name, &statement, &row);
+
+    if (statement) {
+        sqlite3_reset(statement);
+    }
+    if (err) {
+        return -lethe_errno_of_bytes(err);
+    }
+    if (row && (flags & XATTR_CREATE)) {
+        return -EEXIST;
+    }
+    if (!row && (!value || (flags & XATTR_REPLACE))) {
+        return lethe_acl_is(name) ? 0 : -ENODATA;
+    }
+    return -lethe_errno_of_bytes(value ? lethe_xattr_store(tree, ino, name, value, size)
+                                       : delete_value(tree, ino, name));
+}
+
+/* What an access list makes of the mode. */
+struct access {
+    mode_t mode; /* permission bits */
+    bool kill_sgid;
+};
+
+static int check_bearer(const struct lethe_inode *inode, const char *name)
+{
+    if (S_ISLNK(inode->mode)) {
+        return -EOPNOTSUPP;
+    }
+    return strcmp(name, LETHE_ACL_DEFAULT) == 0 && !S_ISDIR(inode->mode) ? -EACCES : 0;
+}
+
+/* access: for an access list, else NULL. */
+static int change(struct lethe_tree *tree, uint64_t ino, const char *name, const void *value, size_t size, int flags,
+                  const struct access *access)
+{
+    struct lethe_inode *inode;
     int error;
 
     if (!lethe_tree_writable(tree)) {
@@ -151,29 +240,19 @@ static int change(struct lethe_tree *tree, uint64_t ino, const char *name, const
     }
     lethe_tree_enter(tree);
     error = lethe_inode_acquire(tree, ino, &inode);
-    if (!error && inode->gone) {
-        error = -ESTALE;
-        lethe_inode_release(tree, inode);
-        inode = NULL;
-    }
     if (!error) {
-        lethe_db_lock(tree->db);
-        err = select_value(tree, ino, name, &statement, &row);
-        if (statement) {
-            sqlite3_reset(statement);
-        }
-        if (err) {
-            error = -lethe_errno_of_bytes(err);
-        } else if (row && (flags & XATTR_CREATE)) {
-            error = -EEXIST;
-        } else if (!row && (!value || (flags & XATTR_REPLACE))) {
-            error = -ENODATA;
-        } else {
-            error = -lethe_errno_of_bytes(value ? store_value(tree, ino, name, value, size)
-                                                : delete_value(tree, ino, name));
-        }
-        lethe_db_unlock(tree->db);
+        error = inode->gone ? -ESTALE : lethe_acl_is(name) ? check_bearer(inode, name) : 0;
         if (!error) {
+            lethe_db_lock(tree->db);
+            error = change_row(tree, ino, name, value, size, flags);
+            lethe_db_unlock(tree->db);
+        }
+        if (!error) {
+            inode->no_default = false;
+            if (access) {
+                inode->mode = (inode->mode & ~(mode_t)0777) | access->mode;
+                inode->mode &= access->kill_sgid ? ~(mode_t)S_ISGID : ~(mode_t)0;
+            }
             lethe_attr_touch_ctime(tree, inode, lethe_tree_now());
         }
         lethe_inode_release(tree, inode);
@@ -190,18 +269,37 @@ int lethe_tree_setxattr(struct lethe_tree *tree, uint64_t ino, const char *name,
     if (error) {
         return error;
     }
+    if (lethe_acl_is(name)) {
+        return -EINVAL; /* lethe_tree_set_acl */
+    }
     if (size > LETHE_XATTR_SIZE_MAX) {
         return -E2BIG;
     }
     if ((flags & ~(XATTR_CREATE | XATTR_REPLACE)) || flags == (XATTR_CREATE | XATTR_REPLACE)) {
         return -EINVAL;
     }
-    return change(tree, ino, name, value ? value : "", size, flags);
+    return change(tree, ino, name, value ? value : "", size, flags, NULL);
+}
+
+int lethe_tree_set_acl(struct lethe_tree *tree, uint64_t ino, const char *name, const void *value, size_t size,
+                       bool kill_sgid)
+{
+    struct access access = {.kill_sgid = kill_sgid};
+    bool extended;
+
+    if (size > LETHE_XATTR_SIZE_MAX || !lethe_acl_check(value, size)) {
+        return -EINVAL;
+    }
+    if (strcmp(name, LETHE_ACL_ACCESS) != 0) {
+        return change(tree, ino, name, value, size, 0, NULL);
+    }
+    access.mode = lethe_acl_mode(value, size, 0, &extended);
+    return change(tree, ino, name, extended ? value : NULL, size, 0, &access);
 }
 
 int lethe_tree_removexattr(struct lethe_tree *tree, uint64_t ino, const char *name)
 {
     int error = check_name(name);
 
-    return error ? error : change(tree, ino, name, NULL, 0, 0);
+    return error ? error : change(tree, ino, name, NULL, 0, 0, NULL);
 }

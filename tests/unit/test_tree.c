@@ -5,6 +5,8 @@
 #include <linux/falloc.h>
 #include <sys/xattr.h>
 
+#include "fs/tree/acl.h"
+
 static struct fixture fixture;
 
 static int setup(void **unused)
@@ -577,6 +579,69 @@ static void small_cache_loses_nothing(void **unused)
     assert_int_equal(fixture_number(&fixture, "SELECT count(*) FROM inode WHERE size > 0"), 50);
 }
 
+/* tag, permissions, id; ends with a tag of 0 */
+static size_t make_list(const uint32_t (*entries)[3], uint8_t *out)
+{
+    size_t at = 4;
+
+    lethe_set_u32(out, 2);
+    for (; (*entries)[0]; entries++, at += 8) {
+        lethe_set_u16(out + at, (uint16_t)(*entries)[0]);
+        lethe_set_u16(out + at + 2, (uint16_t)(*entries)[1]);
+        lethe_set_u32(out + at + 4, (*entries)[2]);
+    }
+    return at;
+}
+
+static void lists_go_with_the_mode(void **unused)
+{
+    static const uint32_t extended[][3] = {{1, 6, UINT32_MAX},  {2, 7, 1001},      {4, 4, UINT32_MAX},
+                                           {16, 5, UINT32_MAX}, {32, 0, UINT32_MAX}, {0}};
+    static const uint32_t minimal[][3] = {{1, 7, UINT32_MAX}, {4, 1, UINT32_MAX}, {32, 2, UINT32_MAX}, {0}};
+    struct lethe_owner owner = {.uid = 1000, .gid = 100, .umask = 077};
+    uint8_t list[64], back[64];
+    size_t len = make_list(extended, list), needed;
+    struct stat attr, want = {.st_mode = 0612};
+    struct lethe_tree *tree = fixture.tree;
+    uint64_t file = fixture_make(&fixture, 1, "a");
+
+    (void)unused;
+    assert_int_equal(lethe_tree_set_acl(tree, file, LETHE_ACL_ACCESS, list, len, false), 0);
+    assert_int_equal(lethe_tree_getattr(tree, file, &attr), 0);
+    assert_int_equal(attr.st_mode, S_IFREG | 0650);
+    assert_int_equal(lethe_tree_setattr(tree, file, LETHE_SET_MODE, &want, &attr), 0);
+    assert_int_equal(lethe_tree_getxattr(tree, file, LETHE_ACL_ACCESS, back, sizeof(back), &needed), 0);
+    assert_int_equal(needed, len);
+    assert_int_equal(lethe_get_u16(back + 4 + 3 * 8 + 2), 1); /* the mask */
+    assert_int_equal(lethe_get_u16(back + 4 + 2 * 8 + 2), 4); /* the owning group is as it was */
+    assert_int_equal(lethe_get_u16(back + 4 + 4 * 8 + 2), 2);
+    len = make_list(minimal, list);
+    assert_int_equal(lethe_tree_set_acl(tree, file, LETHE_ACL_ACCESS, list, len, false), 0);
+    assert_int_equal(lethe_tree_getxattr(tree, file, LETHE_ACL_ACCESS, back, sizeof(back), &needed), -ENODATA);
+    assert_int_equal(lethe_tree_getattr(tree, file, &attr), 0);
+    assert_int_equal(attr.st_mode, S_IFREG | 0712);
+    assert_int_equal(lethe_tree_removexattr(tree, file, LETHE_ACL_ACCESS), 0);
+    assert_int_equal(lethe_tree_set_acl(tree, file, LETHE_ACL_DEFAULT, list, len, false), -EACCES);
+    assert_int_equal(lethe_tree_set_acl(tree, file, LETHE_ACL_ACCESS, list, len - 1, false), -EINVAL);
+    assert_int_equal(lethe_tree_setxattr(tree, file, LETHE_ACL_ACCESS, list, len, 0), -EINVAL);
+
+    assert_int_equal(lethe_tree_mkdir(tree, 1, "masked", 0777, &owner, &attr), 0);
+    assert_int_equal(attr.st_mode, S_IFDIR | 0700);
+    len = make_list(extended, list);
+    assert_int_equal(lethe_tree_set_acl(tree, 1, LETHE_ACL_DEFAULT, list, len, false), 0);
+    assert_int_equal(lethe_tree_mkdir(tree, 1, "heir", 0770, &owner, &attr), 0);
+    assert_int_equal(attr.st_mode, S_IFDIR | 0650); /* the umask has no say */
+    assert_int_equal(lethe_tree_getxattr(tree, attr.st_ino, LETHE_ACL_DEFAULT, back, sizeof(back), &needed), 0);
+    assert_memory_equal(back, list, len);
+    assert_int_equal(lethe_tree_mknod(tree, attr.st_ino, "file", S_IFREG | 0666, 0, &owner, &attr), 0);
+    assert_int_equal(attr.st_mode, S_IFREG | 0640);
+    assert_int_equal(lethe_tree_getxattr(tree, attr.st_ino, LETHE_ACL_ACCESS, back, sizeof(back), &needed), 0);
+    assert_int_equal(lethe_get_u16(back + 4 + 3 * 8 + 2), 4);
+    assert_int_equal(lethe_tree_symlink(tree, "x", 1, "link", &owner, &attr), 0);
+    assert_int_equal(attr.st_mode, S_IFLNK | 0777);
+    assert_int_equal(lethe_tree_set_acl(tree, attr.st_ino, LETHE_ACL_ACCESS, list, len, false), -EOPNOTSUPP);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -586,6 +651,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(set_id_bits_go, setup, teardown),
         cmocka_unit_test_setup_teardown(times_keep_nanoseconds_and_centuries, setup, teardown),
         cmocka_unit_test_setup_teardown(xattrs_are_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(lists_go_with_the_mode, setup, teardown),
         cmocka_unit_test_setup_teardown(listing_survives_change, setup, teardown),
         cmocka_unit_test_setup_teardown(unlinked_files_live_until_their_close, setup, teardown),
         cmocka_unit_test_setup_teardown(written_back_pages_keep_the_kernels_times, setup, teardown),
