@@ -130,6 +130,8 @@ struct lethe_contents {
     size_t idle_count;
     uint64_t reserved; /* bytes */
     uint64_t database; /* bytes, as last looked up */
+    uint64_t disk;     /* bytes that the disk of the state can give, as looked up then, less a reserve for metadata */
+    uint64_t disk_slots; /* slots that had space in the files then */
     unsigned database_age;
     uint64_t progress; /* something moved */
     uint64_t wakes;    /* something may have come free */

@@ -2,20 +2,33 @@
 /*
  * Space: what counts against the limit, and waiting for room. Counted are: slots in use, slots that wait for
  * a commit, free slots that still have space in the file, buffers (each needs a slot), and the database with
- * its log.
+ * its log. A disk that has less than the limit to give is a lower limit.
  */
 #include "fs/device/content_private.h"
 
 #include <errno.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #define RUNS 64u
 #define KEEP_FAT 16384u /* 256 MiB */
 #define LOOK_UP_EVERY 32u
 
+static uint64_t slots_with_space(struct lethe_contents *store)
+{
+    uint64_t slots = 0;
+
+    for (unsigned a = 0; a < 2; a++) {
+        slots += lethe_slots_used(store->slots[a]) + lethe_slots_pending(store->slots[a]) +
+                 lethe_slots_fat(store->slots[a]);
+    }
+    return slots;
+}
+
 void lethe_contents_look_up_database(struct lethe_contents *store)
 {
+    struct statvfs disk;
     struct stat st;
     uint64_t bytes = 0;
 
@@ -27,25 +40,32 @@ void lethe_contents_look_up_database(struct lethe_contents *store)
     }
     store->database = bytes;
     store->database_age = 0;
+    store->disk = UINT64_MAX;
+    store->disk_slots = slots_with_space(store);
+    if (store->database_path && statvfs(store->database_path, &disk) == 0) {
+        uint64_t all = (uint64_t)disk.f_blocks * disk.f_frsize, free = (uint64_t)disk.f_bavail * disk.f_frsize;
+        uint64_t reserve = store->reserve < all / 4 ? store->reserve : all / 4;
+
+        store->disk = free > reserve ? free - reserve : 0;
+    }
 }
 
 uint64_t lethe_contents_taken(struct lethe_contents *store)
 {
-    uint64_t slots = lethe_blocks_in_use(store->pool);
-
-    for (unsigned a = 0; a < 2; a++) {
-        slots += lethe_slots_used(store->slots[a]) + lethe_slots_pending(store->slots[a]) +
-                 lethe_slots_fat(store->slots[a]);
-    }
-    return slots * BLOCK + store->database;
+    return (lethe_blocks_in_use(store->pool) + slots_with_space(store)) * BLOCK + store->database;
 }
 
 /* Store lock held. */
 static uint64_t left(struct lethe_contents *store)
 {
     uint64_t taken = lethe_contents_taken(store) + store->reserved + store->reserve;
+    /* Slots that got space since the look-up have it from the disk, and buffers will. */
+    uint64_t slots = slots_with_space(store) + lethe_blocks_in_use(store->pool);
+    uint64_t given = (slots > store->disk_slots ? (slots - store->disk_slots) * BLOCK : 0) + store->reserved;
+    uint64_t limit = taken < store->limit ? store->limit - taken : 0;
+    uint64_t disk = given < store->disk ? store->disk - given : 0;
 
-    return taken < store->limit ? store->limit - taken : 0;
+    return limit < disk ? limit : disk;
 }
 
 /* Gives back the space of at most one batch of runs of an arena; false: no more than keep are left. */
@@ -106,6 +126,7 @@ static void give_back(struct lethe_contents *store, uint64_t need)
 
         while (more) {
             pthread_mutex_lock(&store->lock);
+            lethe_contents_look_up_database(store);
             more = left(store) < need;
             pthread_mutex_unlock(&store->lock);
             more = more && trim_batch(store, a, 0);
@@ -172,6 +193,7 @@ static void make_room(struct lethe_contents *store, uint64_t need)
     pthread_mutex_unlock(&store->lock);
     give_back(store, need);
     pthread_mutex_lock(&store->lock);
+    lethe_contents_look_up_database(store);
     if (left(store) < need) {
         uint64_t count = (need - left(store)) / BLOCK + 1;
 
