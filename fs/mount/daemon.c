@@ -7,6 +7,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,6 +78,17 @@ static void harden(void)
         }
     }
     fclose(swaps);
+}
+
+/*
+ * Large buffers go back to the system when they are freed. glibc would learn from the first of several MiB to keep such
+ * in the arenas of its threads, where a file that is larger than the cache left 270 MiB behind.
+ */
+static void bound_memory(void)
+{
+#ifdef __GLIBC__
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
+#endif
 }
 
 static void to_syslog(void *context, enum lethe_log_level level, const char *text)
@@ -265,6 +279,7 @@ enum lethe_err lethe_daemon_run(const struct lethe_daemon_options *options)
     ssize_t got;
     pid_t child;
 
+    bound_memory();
     if (options->foreground) {
         return run(&daemon);
     }

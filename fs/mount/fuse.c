@@ -195,6 +195,27 @@ static void free_buffers(struct lethe_fuse_worker *worker)
     worker->scratch = NULL;
 }
 
+/*
+ * Whether a thread that has nothing to do shall end. One at a time: where requests come in bursts, a thread that ended
+ * after each would be made again for the next. lock is held.
+ */
+static bool is_spare(struct lethe_fuse *fuse)
+{
+    struct timespec now;
+    int64_t ms;
+
+    if (fuse->idle <= LETHE_FUSE_IDLE_THREADS || fuse->stopping) {
+        return false;
+    }
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    if (ms - fuse->retired < LETHE_FUSE_RETIRE_MS) {
+        return false;
+    }
+    fuse->retired = ms;
+    return true;
+}
+
 /* One request. false: the thread shall end. */
 static bool serve_one(struct lethe_fuse_worker *worker)
 {
@@ -228,7 +249,7 @@ static bool serve_one(struct lethe_fuse_worker *worker)
 
     pthread_mutex_lock(&fuse->lock);
     fuse->idle++;
-    if (fuse->idle > LETHE_FUSE_IDLE_THREADS && !fuse->stopping) {
+    if (is_spare(fuse)) {
         stay = false;
         fuse->idle--;
         fuse->running--;

@@ -31,6 +31,7 @@ struct lethe_fuse_worker {
 
 #define LETHE_FUSE_THREADS 32u
 #define LETHE_FUSE_IDLE_THREADS 6u
+#define LETHE_FUSE_RETIRE_MS 100 /* between the ends of two threads that are more than that */
 
 struct lethe_fuse {
     struct lethe_fuse_options options; /* the strings are not kept */
@@ -42,8 +43,9 @@ struct lethe_fuse {
 
     pthread_mutex_t write_back; /* held by the one thread that makes the kernel write a file's pages */
     pthread_mutex_t lock;
-    struct lethe_fuse_worker workers[LETHE_FUSE_THREADS]; /* state, and the next three, are guarded by lock */
+    struct lethe_fuse_worker workers[LETHE_FUSE_THREADS]; /* state, and what follows up to stopping, are guarded by lock */
     unsigned running, idle;
+    int64_t retired; /* when the last thread ended for want of work: monotonic milliseconds */
     bool stopping;
     atomic_bool stopped; /* the same for those who do not hold lock */
     enum lethe_err result;
