@@ -17,6 +17,7 @@
 
 #include "engine/codec/residual_samples.h"
 #include "engine/codec/residual_samples_fast.h"
+#include "lethe/cpu.h"
 #include "lethe/mix.h"
 
 #define MIN_ROWS 64u
@@ -98,10 +99,14 @@ static void encode_band(void *context, size_t index)
 
     if (bands[index].strong) {
         lethe_samples_band_encode(&bands[index]);
-    } else if (bands[index].raster->depth == 8) {
-        lethe_fast8_encode(&bands[index]);
-    } else {
+    } else if (bands[index].raster->depth == 16) {
         lethe_fast16_encode(&bands[index]);
+#if defined(__x86_64__)
+    } else if (lethe_cpu()->avx2) {
+        lethe_fast8_avx2_encode(&bands[index]);
+#endif
+    } else {
+        lethe_fast8_encode(&bands[index]);
     }
 }
 
@@ -111,10 +116,14 @@ static void decode_band(void *context, size_t index)
 
     if (bands[index].strong) {
         lethe_samples_band_decode(&bands[index]);
-    } else if (bands[index].raster->depth == 8) {
-        lethe_fast8_decode(&bands[index]);
-    } else {
+    } else if (bands[index].raster->depth == 16) {
         lethe_fast16_decode(&bands[index]);
+#if defined(__x86_64__)
+    } else if (lethe_cpu()->avx2) {
+        lethe_fast8_avx2_decode(&bands[index]);
+#endif
+    } else {
+        lethe_fast8_decode(&bands[index]);
     }
 }
 

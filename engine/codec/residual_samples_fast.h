@@ -96,6 +96,9 @@ static inline unsigned fast_token(uint32_t z, uint32_t *raw, unsigned *raw_bits)
 
 void lethe_fast8_encode(struct lethe_samples_band *band);
 void lethe_fast8_decode(struct lethe_samples_band *band);
+/* The same from x86/, for processors with AVX2. */
+void lethe_fast8_avx2_encode(struct lethe_samples_band *band);
+void lethe_fast8_avx2_decode(struct lethe_samples_band *band);
 void lethe_fast16_encode(struct lethe_samples_band *band);
 void lethe_fast16_decode(struct lethe_samples_band *band);
 
@@ -108,9 +111,6 @@ struct fast_fit_block {
     int32_t square; /* of the targets */
     uint32_t count;
 };
-/* Adds to block the features f[i][0 .. count) and the targets. */
-void lethe_fast_fit_add(struct fast_fit_block *block, unsigned features,
-                        const int16_t f[FAST_FEATURES + 1][FAST_BLOCK], unsigned count);
 /* Fills model->classes, map and weights. */
 enum lethe_err lethe_fast_fit(const struct fast_fit_block *blocks, size_t count,
                               struct fast_channel_model *model) LETHE_MUST_CHECK;

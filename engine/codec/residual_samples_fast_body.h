@@ -610,6 +610,38 @@ void FAST_DECODE(struct lethe_samples_band *band)
 
 /* --- encoding --- */
 
+/* Adds count samples to a block: features, and targets behind them; what is behind count is 0. */
+static void FAST(fit_add)(struct fast_fit_block *block, unsigned features,
+                          const int16_t f[FAST_FEATURES + 1][FAST_BLOCK], unsigned count)
+{
+    const int16_t *target = f[FAST_FEATURES];
+    int32_t *product = block->product;
+    int32_t sum;
+
+    for (unsigned i = 0; i < features; i++) {
+        for (unsigned j = 0; j <= i; j++) {
+            sum = 0;
+#pragma GCC unroll 1 /* unrolled, it would not become vectors */
+            for (unsigned x = 0; x < FAST_BLOCK; x++) {
+                sum += (int32_t)f[i][x] * f[j][x];
+            }
+            *product++ += sum;
+        }
+        sum = 0;
+#pragma GCC unroll 1
+        for (unsigned x = 0; x < FAST_BLOCK; x++) {
+            sum += (int32_t)f[i][x] * target[x];
+        }
+        block->target[i] += sum;
+    }
+    sum = 0;
+    for (unsigned x = 0; x < FAST_BLOCK; x++) {
+        sum += (int32_t)target[x] * target[x];
+    }
+    block->square += sum;
+    block->count += count;
+}
+
 /* What the fit needs to know of a channel. */
 static enum lethe_err FAST(fit)(struct FAST(band) *s, unsigned k)
 {
@@ -664,7 +696,7 @@ static enum lethe_err FAST(fit)(struct FAST(band) *s, unsigned k)
             i = FAST_FEATURES;
             FEATURE(r.x, 0, r.h, 0);
 #undef FEATURE
-            lethe_fast_fit_add(&blocks[(size_t)(row / FAST_BLOCK) * s->blocks_w + b], n, f, count);
+            FAST(fit_add)(&blocks[(size_t)(row / FAST_BLOCK) * s->blocks_w + b], n, f, count);
         }
     }
     err = lethe_fast_fit(blocks, (size_t)s->blocks_w * s->blocks_h, &c->model);

@@ -14,35 +14,6 @@
 #define TRIANGLE (FAST_FEATURES * (FAST_FEATURES + 1) / 2)
 #define ROUNDS 5
 
-void lethe_fast_fit_add(struct fast_fit_block *block, unsigned features,
-                        const int16_t f[FAST_FEATURES + 1][FAST_BLOCK], unsigned count)
-{
-    const int16_t *target = f[FAST_FEATURES];
-    int32_t *product = block->product;
-    int32_t sum;
-
-    for (unsigned i = 0; i < features; i++) {
-        for (unsigned j = 0; j <= i; j++) {
-            sum = 0;
-            for (unsigned x = 0; x < FAST_BLOCK; x++) {
-                sum += (int32_t)f[i][x] * f[j][x];
-            }
-            *product++ += sum;
-        }
-        sum = 0;
-        for (unsigned x = 0; x < FAST_BLOCK; x++) {
-            sum += (int32_t)f[i][x] * target[x];
-        }
-        block->target[i] += sum;
-    }
-    sum = 0;
-    for (unsigned x = 0; x < FAST_BLOCK; x++) {
-        sum += (int32_t)target[x] * target[x];
-    }
-    block->square += sum;
-    block->count += count;
-}
-
 static int64_t clamp64(int64_t value, int64_t limit)
 {
     return value > limit ? limit : value < -limit ? -limit : value;

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "engine/codec/residual_samples_fast.h"
+#include "lethe/cpu.h"
 #include "lethe/residual.h"
 
 enum kind { NOISE, CONSTANT, GRADIENT, SPRITE, EXTREMES, PHOTO, KINDS };
@@ -154,6 +156,49 @@ static void threads_change_nothing(void **unused)
     lethe_pool_free(pool);
 }
 
+/* The text is compiled for several instruction sets: the same bytes from each, and the same samples in both directions. */
+static void instruction_sets_agree(void **unused)
+{
+    (void)unused;
+#if defined(__x86_64__)
+    if (!lethe_cpu()->avx2) {
+        skip();
+    }
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        struct picture p;
+        struct lethe_samples_band plain = {.rows = 70}, wide;
+        struct lethe_raster back;
+
+        picture_init(&p, 83, 70, 1 + kind % 4, 8, (enum kind)kind, kind + 40);
+        plain.raster = &p.raster;
+        plain.xhat = xhat_of(&p);
+        plain.colour = p.raster.channels < 3 ? LETHE_COLOUR_NONE : LETHE_COLOUR_YCOCG;
+        wide = plain;
+        lethe_fast8_encode(&plain);
+        lethe_fast8_avx2_encode(&wide);
+        assert_int_equal(plain.err, LETHE_OK);
+        assert_int_equal(wide.err, LETHE_OK);
+        assert_int_equal(plain.out.len, wide.out.len);
+        assert_memory_equal(plain.out.data, wide.out.data, wide.out.len);
+        assert_int_equal(lethe_raster_init(&back, 83, 70, p.raster.channels, 8), LETHE_OK);
+        wide.raster = &back;
+        wide.bytes = wide.out.data;
+        wide.len = wide.out.len;
+        lethe_fast8_avx2_decode(&wide);
+        assert_int_equal(wide.err, LETHE_OK);
+        for (unsigned c = 0; c < back.channels; c++) {
+            assert_memory_equal(back.planes[c], p.raster.planes[c], 83 * 70 * sizeof(uint16_t));
+        }
+        lethe_buf_release(&plain.out);
+        lethe_buf_release(&wide.out);
+        lethe_raster_release(&back);
+        picture_release(&p);
+    }
+#else
+    skip();
+#endif
+}
+
 static void even_areas_cost_next_to_nothing(void **unused)
 {
     struct picture p;
@@ -219,6 +264,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_shape_and_kind),
         cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(instruction_sets_agree),
         cmocka_unit_test(even_areas_cost_next_to_nothing),
         cmocka_unit_test(bad_streams_are_refused),
     };
