@@ -258,6 +258,7 @@ static enum lethe_err run_leaked(struct drill *drill, struct drill_show *show)
     }
     err = err ? err : drill_sizes(drill, &photos);
     err = err ? err : drill_leaked(drill, &photos, show);
+    err = err ? err : drill_exact(drill, owner);
     err = err ? err : drill_tampering(drill, owner);
     drill_photos_release(&photos);
     drill_owner_free(owner);

@@ -93,6 +93,8 @@ enum lethe_err drill_leaked(struct drill *drill, const struct drill_photos *phot
                             struct drill_show *show) LETHE_MUST_CHECK;
 /* What one guess of the passphrase costs, measured: report.guessing. */
 enum lethe_err drill_guessing(struct drill *drill) LETHE_MUST_CHECK;
+/* What is stored, as what, and why not as a photo: report.contents. */
+enum lethe_err drill_exact(struct drill *drill, const struct drill_owner *owner) LETHE_MUST_CHECK;
 /* options->mutations changes to a copy of the vault, and whether a device notices: report.tampering. */
 enum lethe_err drill_tampering(struct drill *drill, const struct drill_owner *owner) LETHE_MUST_CHECK;
 /* State and cache of this vault on this device, searched for plaintext: report.device. */

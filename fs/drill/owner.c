@@ -13,6 +13,7 @@
 #include "fs/file.h"
 #include "fs/mount/session.h"
 #include "fs/vault/journal.h"
+#include "fs/vault/second.h"
 #include "lethe/log.h"
 
 #define PAIR_FILE_MAX (64u << 20)
@@ -77,6 +78,28 @@ enum lethe_err drill_owner_replay(const struct drill_owner *owner, struct lethe_
     return err;
 }
 
+/* The second store of fidelity split, where this device remembers it, for reading: it tells what the photos were. */
+static enum lethe_err open_second(const struct drill_owner *owner, struct lethe_vault *vault)
+{
+    const struct lethe_store_options options = {.read_only = true};
+    struct lethe_store *second = NULL;
+    char *location = NULL;
+    enum lethe_err err = LETHE_OK;
+
+    if (lethe_vault_settings(vault)->fidelity == LETHE_FIDELITY_SPLIT) {
+        err = lethe_second_recall(vault, owner->state_dir, &location);
+        err = err ? err : location ? lethe_store_open_with(location, false, &options, &second) : LETHE_ERR_NOT_FOUND;
+        if (err) {
+            lethe_log(LETHE_LOG_ERROR, "the second store is not at hand (%s): without it nobody knows what the photos were,"
+                      " and no thief can be judged; mount once with --residuals", lethe_err_str(err));
+        } else {
+            lethe_vault_set_second(vault, second);
+        }
+    }
+    free(location);
+    return err;
+}
+
 enum lethe_err drill_owner_vault(const struct drill_owner *owner, struct lethe_store *store, struct lethe_vault **out)
 {
     struct lethe_vault_file *file = NULL;
@@ -97,7 +120,8 @@ enum lethe_err drill_owner_vault(const struct drill_owner *owner, struct lethe_s
         return err;
     }
     snprintf(pairs, sizeof pairs, "%s/pairs", owner->scratch);
-    return lethe_vault_new(store, file, hash, master, device, pairs, out);
+    err = lethe_vault_new(store, file, hash, master, device, pairs, out);
+    return err ? err : open_second(owner, *out);
 }
 
 /* The first vault: unlocked with both secrets. */
@@ -155,6 +179,7 @@ enum lethe_err drill_owner_open(const struct drill *drill, struct drill_owner **
         owner->scratch[0] = '\0';
     } else {
         err = unlock(drill, owner);
+        err = err ? err : open_second(owner, owner->vault);
         err = err ? err : lethe_session_check_file(owner->vault);
         err = err ? err : drill_owner_replay(owner, owner->vault, "meta", &owner->db);
     }

@@ -374,7 +374,7 @@ static void say_object(struct lethe_buf *out, const json_t *object, const char *
 enum lethe_err drill_show_page(const struct drill_show *show, const json_t *report, struct lethe_buf *out)
 {
     static const char *const sections[] = {"inventory", "key_slots", "statistics", "sealing", "controls", "sizes",
-                                           "keys_leaked", "guessing", "device", "tampering", "exact_pictures"};
+                                           "keys_leaked", "guessing", "device", "tampering", "contents"};
     const json_t *item;
     size_t i;
     enum lethe_err err;
