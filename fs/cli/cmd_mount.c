@@ -11,8 +11,8 @@
 
 /* What -o may hold besides the kernel's own options; from fstab everything arrives this way. */
 struct mount_words {
-    bool read_only, allow_other, sync_vault, degraded;
-    const char *passfile, *extpass, *cache_size, *cache_dir, *state_dir, *at, *epoch, *effort, *residuals;
+    bool read_only, allow_other, sync_vault, degraded, no_readahead;
+    const char *passfile, *extpass, *cache_size, *cache_dir, *state_dir, *at, *epoch, *effort, *timeout, *residuals;
     struct lethe_store_options store;
     char more[1024];
 };
@@ -29,6 +29,7 @@ static int take_word(struct mount_words *words, char *word)
                  {"cache-size=", &words->cache_size}, {"cache-dir=", &words->cache_dir},
                  {"state-dir=", &words->state_dir},   {"at=", &words->at},
                  {"epoch=", &words->epoch},
+                 {"timeout=", &words->timeout},
                  {"effort=", &words->effort},
                  {"residuals=", &words->residuals},
                  {"endpoint=", &words->store.endpoint},
@@ -53,6 +54,8 @@ static int take_word(struct mount_words *words, char *word)
     } else if (strcmp(word, "degraded") == 0) {
         words->degraded = true;
         words->read_only = true;
+    } else if (strcmp(word, "noreadahead") == 0) {
+        words->no_readahead = true;
     } else if (strcmp(word, "sync=vault") == 0) {
         words->sync_vault = true;
     } else if (strcmp(word, "sync=device") == 0) {
@@ -153,7 +156,7 @@ int lethe_cmd_mount(int argc, char **argv)
     struct lethe_cli_list lists = {.count = 0};
     const char *passfile = NULL, *extpass = NULL, *cache_size = NULL, *cache_dir = NULL, *state_dir = NULL, *at = NULL;
     const char *residuals = NULL;
-    const char *epoch = NULL, *effort = NULL, *args[2];
+    const char *epoch = NULL, *effort = NULL, *timeout = NULL, *args[2];
     struct lethe_daemon_options daemon = {0};
     bool foreground = false;
     const struct lethe_option options[] = {
@@ -164,6 +167,7 @@ int lethe_cmd_mount(int argc, char **argv)
         {"state-dir", LETHE_OPTION_TEXT, &state_dir, 0, 0, "DIR instead of the state folder"},
         {"at", LETHE_OPTION_TEXT, &at, 0, 0, "TIME show a past moment, read-only"},
         {"epoch", LETHE_OPTION_TEXT, &epoch, 0, 0, "DURATION of activity between epochs (5s)"},
+        {"timeout", LETHE_OPTION_TEXT, &timeout, 0, 0, "DURATION that a read waits for the vault (60s)"},
         {"effort", LETHE_OPTION_TEXT, &effort, 0, 0, "LEVEL fast (default) or strong"},
         {"passfile", LETHE_OPTION_TEXT, &passfile, 0, 0, "FILE passphrase from its first bytes"},
         {"extpass", LETHE_OPTION_TEXT, &extpass, 0, 0, "COMMAND passphrase from its output"},
@@ -179,7 +183,7 @@ int lethe_cmd_mount(int argc, char **argv)
     struct lethe_cli_secret secret = {0};
     char *copies[256] = {0};
     char mountpoint[4096];
-    int64_t seconds = 0;
+    int64_t seconds = 0, wait_seconds = 0;
     size_t count;
     enum lethe_err err;
     int code = lethe_cli_parse(&command, argc, argv, args, &count);
@@ -210,6 +214,11 @@ int lethe_cmd_mount(int argc, char **argv)
         code = lethe_cli_usage("mount: --epoch takes a duration from 1s to 1d");
         goto out;
     }
+    if (pick(timeout, words.timeout) &&
+        (lethe_cli_duration(pick(timeout, words.timeout), &wait_seconds) || wait_seconds < 1 || wait_seconds > 86400)) {
+        code = lethe_cli_usage("mount: --timeout takes a duration from 1s to 1d");
+        goto out;
+    }
     effort = pick(effort, words.effort);
     effort = effort ? effort : "fast";
     if (strcmp(effort, "fast") != 0 && strcmp(effort, "strong") != 0) {
@@ -238,6 +247,7 @@ int lethe_cmd_mount(int argc, char **argv)
         daemon.session.passphrase_len = secret.len;
         daemon.session.effort = strcmp(effort, "strong") == 0 ? LETHE_EFFORT_STRONG : LETHE_EFFORT_FAST;
         daemon.session.epoch_ms = (unsigned)(seconds * 1000);
+        daemon.session.timeout_ms = (unsigned)(wait_seconds * 1000);
         daemon.session.publish = !words.read_only && daemon.session.at == INT64_MAX;
         daemon.session.residuals = pick(residuals, words.residuals);
         daemon.session.degraded = words.degraded;
@@ -250,6 +260,7 @@ int lethe_cmd_mount(int argc, char **argv)
         daemon.read_only = words.read_only;
         daemon.allow_other = words.allow_other;
         daemon.sync_vault = words.sync_vault;
+        daemon.no_readahead = words.no_readahead;
         daemon.more = *words.more ? words.more : NULL;
         err = lethe_daemon_run(&daemon);
     }

@@ -10,6 +10,7 @@
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,17 +19,23 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/mount/control.h"
 #include "fs/mount/fuse.h"
 #include "fs/mount/status.h"
+#include "fs/vault/watch.h"
 #include "lethe/log.h"
+
+#define LOOK_MS 200
+#define LEAVE_S 3
 
 struct daemon {
     const struct lethe_daemon_options *options;
     struct lethe_session *session;
     struct lethe_fuse *fuse;
+    struct lethe_readahead *readahead;
     struct lethe_control *control;
     int ready; /* write end of the parent's pipe, or -1 */
 };
@@ -169,11 +176,33 @@ static enum lethe_err virtual_xattr(void *context, uint64_t ino, const char *nam
     return lethe_buf_status(out);
 }
 
+/*
+ * For fsync of a mount with sync=vault: as long as the upload takes, while the store answers. A program that was
+ * interrupted does not wait, and none waits for a store that has been away for the timeout of reads.
+ */
 static enum lethe_err sync_vault(void *context)
 {
     struct daemon *daemon = context;
+    struct lethe_publisher *publisher = daemon->session->publisher;
+    unsigned timeout = daemon->options->session.timeout_ms ? daemon->options->session.timeout_ms : LETHE_TIMEOUT_MS;
+    struct lethe_watch_status store;
+    uint64_t ticket;
+    enum lethe_err err;
 
-    return daemon->session->publisher ? lethe_publisher_sync(daemon->session->publisher, 0) : LETHE_OK;
+    if (!publisher) {
+        return LETHE_OK;
+    }
+    ticket = lethe_publisher_ask(publisher);
+    while ((err = lethe_publisher_await(publisher, ticket, LOOK_MS)) == LETHE_ERR_BUSY) {
+        if (lethe_fuse_interrupted()) {
+            return LETHE_ERR_CANCELLED;
+        }
+        lethe_watch_status(daemon->session->watch, &store);
+        if (store.away && store.away_ms >= timeout) {
+            return LETHE_ERR_UNREACHABLE;
+        }
+    }
+    return err;
 }
 
 static void stop_publisher(void *context)
@@ -183,6 +212,7 @@ static void stop_publisher(void *context)
     if (daemon->session->publisher) {
         lethe_publisher_stop(daemon->session->publisher);
     }
+    lethe_restorer_stop(daemon->session->restorer);
 }
 
 /* The size is what fits: the cache's free space, since the vault's own limit is not known. */
@@ -229,8 +259,12 @@ static enum lethe_err serve(struct daemon *daemon)
         .stopping = stop_publisher,
         .context = daemon,
     };
-    enum lethe_err err = lethe_session_open(&options->session, &daemon->session);
+    struct lethe_session_options session = options->session;
+    enum lethe_err err;
 
+    session.interrupted = lethe_fuse_interrupted;
+    session.persistent = true;
+    err = lethe_session_open(&session, &daemon->session);
     explicit_bzero((void *)(uintptr_t)options->session.passphrase, options->session.passphrase_len);
     if (err) {
         return err;
@@ -241,6 +275,11 @@ static enum lethe_err serve(struct daemon *daemon)
     fuse.committer = daemon->session->committer;
     if (options->session.at == INT64_MAX) {
         err = lethe_control_new(daemon->session, &daemon->control);
+    }
+    if (!err && !options->no_readahead) {
+        err = lethe_readahead_new(daemon->session->tree, daemon->session->contents, daemon->session->restorer,
+                                  &daemon->readahead);
+        fuse.readahead = daemon->readahead;
     }
     if (!err) {
         err = lethe_fuse_mount(&fuse, &daemon->fuse);
@@ -256,12 +295,45 @@ static enum lethe_err serve(struct daemon *daemon)
     return err;
 }
 
+static void *leave(void *argument)
+{
+    const struct timespec patience = {.tv_sec = LEAVE_S};
+
+    (void)argument;
+    nanosleep(&patience, NULL);
+    lethe_log(LETHE_LOG_WARN, "the vault's store does not answer: what is not in the vault yet stays on this device"
+                              " until the next mount");
+    _exit(0);
+}
+
+/*
+ * Requests to a store that does not answer may take minutes to give up. Everything is made durable here first, and the
+ * rest could be cut off at any point, like a kill: so it is, when it takes long.
+ */
+static void leave_in_time(struct lethe_session *session)
+{
+    pthread_attr_t detached;
+    pthread_t thread;
+
+    if (lethe_commit_wait(session->committer)) {
+        return; /* said when the session is closed */
+    }
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    (void)!pthread_create(&thread, &detached, leave, NULL);
+    pthread_attr_destroy(&detached);
+}
+
 static enum lethe_err run(struct daemon *daemon)
 {
     enum lethe_err err, closing;
 
     harden();
     err = serve(daemon);
+    if (daemon->session) {
+        leave_in_time(daemon->session);
+    }
+    lethe_readahead_free(daemon->readahead);
     lethe_control_free(daemon->control);
     closing = lethe_session_close(daemon->session);
     if (closing) {

@@ -14,6 +14,7 @@ struct lethe_daemon_options {
     bool read_only;
     bool allow_other;
     bool sync_vault;
+    bool no_readahead;
     const char *more; /* further mount options, or NULL */
 };
 

@@ -261,6 +261,17 @@ static bool serve_one(struct lethe_fuse_worker *worker)
 }
 
 static _Thread_local struct lethe_fuse_worker *current;
+static _Thread_local fuse_req_t serving;
+
+void lethe_fuse_serving(fuse_req_t req)
+{
+    serving = req;
+}
+
+bool lethe_fuse_interrupted(void)
+{
+    return serving && fuse_req_interrupted(serving);
+}
 
 static void *work(void *argument)
 {

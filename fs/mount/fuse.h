@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <sys/statvfs.h>
 
+#include "fs/mount/readahead.h"
 #include "fs/tree/tree.h"
 
 struct lethe_fuse;
@@ -21,6 +22,7 @@ struct lethe_fuse_options {
     struct lethe_tree *tree;
     struct lethe_contents *contents;
     struct lethe_committer *committer;
+    struct lethe_readahead *readahead; /* told of reads and listings; may be NULL */
     /* user.lethefs.NAME of an inode: appends text to out; LETHE_ERR_NOT_FOUND when there is no such. */
     enum lethe_err (*virtual_xattr)(void *context, uint64_t ino, const char *name, struct lethe_buf *out);
     /* Waits until everything written so far is in the vault (for sync_vault). */
@@ -38,6 +40,8 @@ enum lethe_err lethe_fuse_mount(const struct lethe_fuse_options *options, struct
  * been answered (INIT). The calling thread must be the one that forked last (threads do not survive fork).
  */
 enum lethe_err lethe_fuse_serve(struct lethe_fuse *fuse, void (*ready)(void *context), void *context) LETHE_MUST_CHECK;
+/* Whether the program whose request this thread serves does not wait for it any more (a signal came). */
+bool lethe_fuse_interrupted(void);
 /* Async-signal-safe: makes lethe_fuse_serve return. */
 void lethe_fuse_stop(struct lethe_fuse *fuse);
 /* Drops what the kernel caches of this inode's bytes and attributes. */

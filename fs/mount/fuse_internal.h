@@ -29,7 +29,8 @@ struct lethe_fuse_worker {
     void *scratch; /* LETHE_FUSE_MAX_IO bytes for replies, made when first needed */
 };
 
-#define LETHE_FUSE_THREADS 32u
+/* Reads of what lies in a vault that does not answer keep theirs until they time out. */
+#define LETHE_FUSE_THREADS 128u
 #define LETHE_FUSE_IDLE_THREADS 6u
 #define LETHE_FUSE_RETIRE_MS 100 /* between the ends of two threads that are more than that */
 
@@ -54,6 +55,8 @@ struct lethe_fuse {
 extern const struct fuse_lowlevel_ops lethe_fuse_ops;
 
 /* --- fuse.c --- */
+/* The request that this thread serves, for lethe_fuse_interrupted; NULL when it is answered. */
+void lethe_fuse_serving(fuse_req_t req);
 /* LETHE_FUSE_MAX_IO bytes of this thread, or NULL. */
 void *lethe_fuse_scratch(void);
 

@@ -103,8 +103,9 @@ static void op_init(void *context, struct fuse_conn_info *conn)
     }
     conn->max_write = LETHE_FUSE_MAX_IO;
     conn->max_read = LETHE_FUSE_MAX_IO;
-    conn->max_background = 64;
-    conn->congestion_threshold = 48;
+    /* Pages written back count among these as well: reads that wait for the vault must leave them room. */
+    conn->max_background = 256;
+    conn->congestion_threshold = 192;
     conn->time_gran = 1;
     if (fuse->ready) {
         fuse->ready(fuse->ready_context);
@@ -116,6 +117,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     struct stat attr;
     int error = lethe_tree_lookup(tree_of(req), parent, name, &attr);
 
+    lethe_readahead_directory(fuse_of(req)->options.readahead, parent);
     if (error == -ENOENT) {
         /* Remembered by the kernel: nobody but it makes names. */
         struct fuse_entry_param none = {.ino = 0, .entry_timeout = TIMEOUT};
@@ -184,7 +186,9 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int va
                                    : (mask & LETHE_SET_SIZE) && fuse_req_ctx(req)->uid != 0) {
         mask |= LETHE_SET_KILL_SUID;
     }
+    lethe_fuse_serving(req);
     error = lethe_tree_setattr(tree_of(req), ino, mask, want, &attr);
+    lethe_fuse_serving(NULL);
     if (error) {
         reply_error(req, error);
     } else {
@@ -324,15 +328,21 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *in
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *info)
 {
+    struct lethe_readahead *readahead = fuse_of(req)->options.readahead;
     size_t got;
     void *own = NULL, *buffer = size <= LETHE_FUSE_MAX_IO ? lethe_fuse_scratch() : NULL;
+    bool told = lethe_readahead_read(readahead, ino, (uint64_t)offset, size);
     int error;
 
-    (void)ino;
     if (!buffer) {
         buffer = own = malloc(size ? size : 1);
     }
+    lethe_fuse_serving(req);
     error = buffer ? lethe_tree_read(file_of(info), (uint64_t)offset, buffer, size, &got) : -ENOMEM;
+    lethe_fuse_serving(NULL);
+    if (!told && !error) { /* it may have been the first to wait for the vault */
+        (void)lethe_readahead_read(readahead, ino, (uint64_t)offset, size);
+    }
     if (error) {
         reply_error(req, error);
     } else {
@@ -346,9 +356,12 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 {
     int (*write_bytes)(struct lethe_file *, uint64_t, const void *, size_t, bool) =
         info->writepage ? lethe_tree_write_back : lethe_tree_write;
-    int error = write_bytes(file_of(info), (uint64_t)offset, bytes, size, must_kill(req, info));
+    int error;
 
     (void)ino;
+    lethe_fuse_serving(req);
+    error = write_bytes(file_of(info), (uint64_t)offset, bytes, size, must_kill(req, info));
+    lethe_fuse_serving(NULL);
     if (error) {
         reply_error(req, error);
     } else {
@@ -356,12 +369,18 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
     }
 }
 
-static int wait_for_vault(struct lethe_fuse *fuse)
+static int wait_for_vault(fuse_req_t req)
 {
+    struct lethe_fuse *fuse = fuse_of(req);
+    int error;
+
     if (!fuse->options.sync_vault || !fuse->options.sync) {
         return 0;
     }
-    return -lethe_errno_of_bytes(fuse->options.sync(fuse->options.context));
+    lethe_fuse_serving(req);
+    error = -lethe_errno_of_bytes(fuse->options.sync(fuse->options.context));
+    lethe_fuse_serving(NULL);
+    return error;
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *info)
@@ -370,7 +389,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_
 
     (void)ino;
     (void)data_only; /* a commit takes all */
-    reply_error(req, error ? error : wait_for_vault(fuse_of(req)));
+    reply_error(req, error ? error : wait_for_vault(req));
 }
 
 static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *info)
@@ -384,7 +403,7 @@ static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, struct fu
     if (fuse->options.committer) {
         error = -lethe_errno_of_bytes(lethe_commit_wait(fuse->options.committer));
     }
-    reply_error(req, error ? error : wait_for_vault(fuse));
+    reply_error(req, error ? error : wait_for_vault(req));
 }
 
 struct listing {
@@ -422,6 +441,7 @@ static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool
     struct listing listing = {.req = req, .size = size, .plus = plus};
     int error;
 
+    lethe_readahead_directory(fuse_of(req)->options.readahead, ino);
     listing.buffer = malloc(size ? size : 1);
     error = listing.buffer
                 ? lethe_tree_readdir(tree_of(req), ino, (uint64_t)offset, plus, list_entry, &listing)

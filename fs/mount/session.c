@@ -527,11 +527,18 @@ static enum lethe_err open_device(struct lethe_session *session, const struct le
         err = lethe_pool_new(0, &session->pool);
     }
     if (!err) {
-        err = lethe_restorer_new(session->vault, session->db, session->contents, session->committer, session->pool,
-                                 &session->restorer);
-    }
-    if (!err && options->degraded) {
-        lethe_restorer_degrade(session->restorer);
+        struct lethe_restorer_options restorer = {.vault = session->vault,
+                                                  .db = session->db,
+                                                  .contents = session->contents,
+                                                  .committer = session->committer,
+                                                  .pool = session->pool,
+                                                  .watch = session->watch,
+                                                  .timeout_ms = options->timeout_ms,
+                                                  .degraded = options->degraded,
+                                                  .persistent = options->persistent,
+                                                  .interrupted = options->interrupted};
+
+        err = lethe_restorer_new(&restorer, &session->restorer);
     }
     if (!err) {
         tree.db = session->db;
@@ -655,7 +662,13 @@ enum lethe_err lethe_session_close(struct lethe_session *session)
     if (session->second_watch) {
         lethe_watch_on_return(session->second_watch, NULL, NULL);
     }
+    if (session->restorer) {
+        lethe_restorer_stop(session->restorer);
+    }
     lethe_publisher_free(session->publisher);
+    if (session->restorer) {
+        lethe_restorer_drain(session->restorer); /* flights use the committer's gate */
+    }
     if (session->committer) {
         err = lethe_committer_close(session->committer);
     }

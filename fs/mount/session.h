@@ -13,7 +13,7 @@
 
 #include "fs/tree/tree.h"
 #include "fs/vault/publisher.h"
-#include "fs/vault/restore.h"
+#include "fs/vault/restorer.h"
 #include "fs/vault/sealer.h"
 #include "fs/vault/vault.h"
 
@@ -30,6 +30,9 @@ struct lethe_session_options {
     uint64_t cache_size;      /* bytes; 0: 10 GiB, or a tenth of the disk when that is less */
     enum lethe_effort effort;
     unsigned epoch_ms;        /* 0: the default */
+    unsigned timeout_ms;      /* how long a read waits for the vault; 0: 60 s */
+    bool persistent;          /* a read for which the vault does not answer is tried again until then */
+    bool (*interrupted)(void); /* see fs/vault/restorer.h; may be NULL */
     bool publish;             /* start the publisher (a mount for writing) */
     bool take_over;           /* with publish: bind the vault to this device, where its store demands that */
     int64_t at;               /* a past moment, nanoseconds since 1970: read-only; INT64_MAX: the present */

@@ -15,6 +15,7 @@
 
 #include "fs/file.h"
 #include "fs/mount/session.h"
+#include "fs/vault/record.h"
 #include "fs/vault/second.h"
 #include "lethe/log.h"
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/vault/restore.h"
 #include "fs/vault/watch.h"
 #include "lethe/codec.h"
 
@@ -103,7 +104,8 @@ static void put_publisher(struct lethe_session *session, json_t *object)
 static void put_store(json_t *object, const char *name, struct lethe_store *watch, const char *location)
 {
     struct lethe_watch_status status;
-    json_t *store = json_object(), *requests = json_object();
+    struct lethe_restorer_status reads;
+    json_t *store = json_object(), *requests = json_object(), *waits = json_object();
 
     lethe_watch_status(watch, &status);
     if (location) {
@@ -119,6 +121,11 @@ static void put_store(json_t *object, const char *name, struct lethe_store *watc
     put(requests, "list", number(status.lists));
     put(requests, "stat", number(status.stats));
     put(store, "requests", requests);
+    lethe_restorer_status(session->restorer, &reads);
+    put(waits, "asked", number(reads.asked));
+    put(waits, "ahead", number(reads.ahead));
+    put(waits, "joined", number(reads.joined));
+    put(store, "reads", waits);
     put(store, "bytes_in", number(status.bytes_in));
     put(store, "bytes_out", number(status.bytes_out));
     put(object, name, store);

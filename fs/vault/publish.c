@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "fs/vault/record.h"
 #include "lethe/log.h"
 
 #define SNAPSHOT_MIN (1u << 20) /* no snapshot before the segments since the last have this size */

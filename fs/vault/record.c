@@ -213,21 +213,31 @@ out:
     return err;
 }
 
-bool lethe_record_exists(struct lethe_db *db, const struct lethe_id *content)
+enum lethe_err lethe_record_kind(struct lethe_db *db, const struct lethe_id *content, enum lethe_record_kind *kind)
 {
     sqlite3_stmt *statement;
     bool row = false;
+    enum lethe_err err;
 
     lethe_db_lock(db);
-    if (!lethe_db_statement(db, "SELECT 1 FROM content WHERE id = ?", &statement)) {
+    err = lethe_db_statement(db, "SELECT kind FROM content WHERE id = ?", &statement);
+    if (!err) {
         bind_id(statement, 1, content);
-        if (lethe_db_step(db, statement, &row)) {
-            row = false;
+        err = lethe_db_step(db, statement, &row);
+        if (!err && row) {
+            *kind = (enum lethe_record_kind)sqlite3_column_int(statement, 0);
         }
         sqlite3_reset(statement);
     }
     lethe_db_unlock(db);
-    return row;
+    return err ? err : row ? LETHE_OK : LETHE_ERR_NOT_FOUND;
+}
+
+bool lethe_record_exists(struct lethe_db *db, const struct lethe_id *content)
+{
+    enum lethe_record_kind kind;
+
+    return lethe_record_kind(db, content, &kind) == LETHE_OK;
 }
 
 static enum lethe_err find_digest(struct lethe_db *db, const char *sql, const uint8_t digest[32],

@@ -62,6 +62,9 @@ enum lethe_err lethe_record_store(struct lethe_db *db, const struct lethe_record
 /* LETHE_ERR_NOT_FOUND when the content is not in the vault. */
 enum lethe_err lethe_record_load(struct lethe_db *db, const struct lethe_id *content, struct lethe_record *record)
     LETHE_MUST_CHECK;
+/* Its kind alone. LETHE_ERR_NOT_FOUND. */
+enum lethe_err lethe_record_kind(struct lethe_db *db, const struct lethe_id *content, enum lethe_record_kind *kind)
+    LETHE_MUST_CHECK;
 bool lethe_record_exists(struct lethe_db *db, const struct lethe_id *content);
 /*
  * A photo of these pixels that no live file names any more (it was just overwritten or renamed over): its artifact and

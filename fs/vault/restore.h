@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Bytes out of the vault: whole contents for tools, absent ranges for the content store. */
+/* Bytes out of the vault: pieces and whole photos. fs/vault/restorer.h brings them to the content store. */
 #ifndef LETHE_FS_VAULT_RESTORE_H
 #define LETHE_FS_VAULT_RESTORE_H
 
-#include "fs/device/commit.h"
-#include "fs/device/content.h"
-#include "fs/device/db.h"
 #include "fs/vault/record.h"
 #include "fs/vault/vault.h"
 #include "lethe/pool.h"
@@ -36,21 +33,5 @@ enum lethe_err lethe_restore_segment(enum lethe_piece_kind kind, const uint8_t *
 /* The Decrypter's picture as a file of the photo's format, from the artifact alone (fidelity split). Appends to out. */
 enum lethe_err lethe_restore_alone(struct lethe_vault *vault, const struct lethe_record *record,
                                    struct lethe_pool *pool, struct lethe_buf *out) LETHE_MUST_CHECK;
-
-struct lethe_restorer;
-
-/* Borrows everything. committer may be NULL in tools. */
-enum lethe_err lethe_restorer_new(struct lethe_vault *vault, struct lethe_db *db, struct lethe_contents *contents,
-                                  struct lethe_committer *committer, struct lethe_pool *pool,
-                                  struct lethe_restorer **out) LETHE_MUST_CHECK;
-/* From now on photos come as lethe_restore_alone makes them; their records and inodes have its sizes. */
-void lethe_restorer_degrade(struct lethe_restorer *restorer);
-void lethe_restorer_free(struct lethe_restorer *restorer);
-/*
- * Brings absent bytes to the content store. Several calls for one content wait for the first. Call without the gate.
- * What the cache has no room for is lent to the next reads from memory.
- */
-enum lethe_err lethe_restorer_hydrate(struct lethe_restorer *restorer, const struct lethe_absent *absent)
-    LETHE_MUST_CHECK;
 
 #endif

@@ -9,6 +9,7 @@
 #include <zstd.h>
 
 #include "fs/vault/pack.h"
+#include "fs/vault/restore.h"
 #include "lethe/codec.h"
 #include "lethe/log.h"
 

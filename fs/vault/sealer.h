@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #include "fs/tree/tree.h"
-#include "fs/vault/restore.h"
+#include "fs/vault/restorer.h"
 #include "lethe/residual.h"
 
 struct lethe_sealer;

@@ -34,6 +34,17 @@ static bool means_away(enum lethe_err err)
     return err == LETHE_ERR_UNREACHABLE || err == LETHE_ERR_DENIED || err == LETHE_ERR_KEY;
 }
 
+/* Away since so many ms ago, unless it is known for longer. The lock is held. */
+static void mark_away(struct watch *watch, uint64_t ms, enum lethe_err why)
+{
+    if (!watch->status.away) {
+        watch->status.away = true;
+        watch->status.since = now_ns(CLOCK_REALTIME) - (int64_t)ms * 1000000;
+        watch->away_at = now_ns(CLOCK_MONOTONIC) - (int64_t)ms * 1000000;
+    }
+    watch->status.why = why;
+}
+
 /* Counts one attempt under *counter and takes note of how it went. */
 static enum lethe_err note(struct watch *watch, uint64_t *counter, uint64_t in, uint64_t out, enum lethe_err err)
 {
@@ -45,18 +56,17 @@ static enum lethe_err note(struct watch *watch, uint64_t *counter, uint64_t in, 
     watch->status.bytes_in += in;
     watch->status.bytes_out += out;
     if (means_away(err)) {
-        if (!watch->status.away) {
-            watch->status.away = true;
-            watch->status.since = now_ns(CLOCK_REALTIME);
-            watch->away_at = now_ns(CLOCK_MONOTONIC);
+        mark_away(watch, 0, err);
+        watch->status.failures++;
+    } else if (err != LETHE_ERR_NOMEM) {
+        watch->status.answers++;
+        if (watch->status.away) {
+            watch->status.away = false;
+            watch->status.why = LETHE_OK;
+            watch->status.since = 0;
+            back = watch->back;
+            context = watch->context;
         }
-        watch->status.why = err;
-    } else if (err != LETHE_ERR_NOMEM && watch->status.away) {
-        watch->status.away = false;
-        watch->status.why = LETHE_OK;
-        watch->status.since = 0;
-        back = watch->back;
-        context = watch->context;
     }
     pthread_mutex_unlock(&watch->lock);
     if (back) {
@@ -182,6 +192,17 @@ void lethe_watch_status(struct lethe_store *store, struct lethe_watch_status *ou
     }
     pthread_mutex_unlock(&watch->lock);
     out->quiet_ms = lethe_store_quiet_ms(watch->inner);
+}
+
+void lethe_watch_waited(struct lethe_store *store, uint64_t answers, uint64_t ms)
+{
+    struct watch *watch = watch_of(store);
+
+    pthread_mutex_lock(&watch->lock);
+    if (watch->status.answers == answers) {
+        mark_away(watch, ms, LETHE_ERR_UNREACHABLE);
+    }
+    pthread_mutex_unlock(&watch->lock);
 }
 
 void lethe_watch_on_return(struct lethe_store *store, void (*back)(void *context), void *context)

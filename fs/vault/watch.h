@@ -14,6 +14,7 @@
 struct lethe_watch_status {
     uint64_t gets, puts, replaces, removes, lists, stats; /* attempts */
     uint64_t bytes_in, bytes_out;                         /* of bodies: got, and put or replaced */
+    uint64_t answers, failures;                           /* attempts that found it there, and away */
     bool away;                                            /* the last attempt found no answer, or no admission */
     enum lethe_err why;
     int64_t since;      /* nanoseconds since 1970: the first failure after the last answer; 0 when not away */
@@ -24,6 +25,11 @@ struct lethe_watch_status {
 /* Takes inner, also on failure. */
 enum lethe_err lethe_watch_new(struct lethe_store *inner, struct lethe_store **out) LETHE_MUST_CHECK;
 void lethe_watch_status(struct lethe_store *watch, struct lethe_watch_status *out);
+/*
+ * Somebody waited for so long, in vain, since status said answers: when none has come meanwhile, the store is away,
+ * though the requests under way have not given up yet.
+ */
+void lethe_watch_waited(struct lethe_store *watch, uint64_t answers, uint64_t ms);
 /* Calls back, from the thread that got the answer and with no lock held, when a store that was away answers again. */
 void lethe_watch_on_return(struct lethe_store *watch, void (*back)(void *context), void *context);
 
