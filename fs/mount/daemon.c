@@ -290,6 +290,7 @@ static enum lethe_err serve(struct daemon *daemon)
         atomic_store(&daemon->session->changed, forget_cached);
         err = lethe_fuse_serve(daemon->fuse, on_ready, daemon);
         signalled = NULL;
+        atomic_store(&daemon->session->changed, NULL);
         lethe_fuse_unmount(daemon->fuse);
     }
     return err;
