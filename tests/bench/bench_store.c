@@ -118,7 +118,7 @@ int main(int argc, char **argv)
         err = lethe_store_open(argv[1], false, &bench.store);
     }
     if (err) {
-        fprintf(stderr, "%s: %s\n", argv[1], lethe_store_why(err));
+        fprintf(stderr, "%s: %s\n", argv[1], lethe_err_str(err));
         return 1;
     }
     seconds = run(&bench, requests);
