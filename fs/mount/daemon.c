@@ -331,7 +331,7 @@ static enum lethe_err run(struct daemon *daemon)
 
     harden();
     err = serve(daemon);
-    if (daemon->session) {
+    if (daemon->session && daemon->options->session.at == INT64_MAX) { /* one of the past has a folder to remove */
         leave_in_time(daemon->session);
     }
     lethe_readahead_free(daemon->readahead);

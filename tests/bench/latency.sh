@@ -5,7 +5,7 @@
 # A store on loopback adds DELAY-MS (50) to every answer. Measured, as one JSON object: importing 1,000 small files until
 # sync returns; reading 200 files one after the other from an empty cache, with read-ahead and without; one large file;
 # ls -lR; recover and mount; with the requests that each took. PHOTOS: a folder whose pictures are read in place of
-# small files of random bytes.
+# small files of random bytes. MANY=100000 in the environment: so many tiny files besides, for recover and mount.
 set -euo pipefail
 BUILD=$(realpath "$1")
 DELAY=${2:-50}
@@ -86,8 +86,19 @@ fresh
 timed read_200_files one_by_one "$MNT/some"
 diff -r "$MNT/some" "$WORK/some" >&2
 timed read_100_MB cat "$MNT/one/large"
+if [ "${MANY:-0}" -gt 0 ]; then
+    python3 - "$MNT" "$MANY" <<'EOF'
+import os, sys
+for i in range(int(sys.argv[2])):
+    if i % 1000 == 0:
+        os.mkdir(f"{sys.argv[1]}/folder-{i // 1000}")
+    open(f"{sys.argv[1]}/folder-{i // 1000}/{i}", "w").write(f"file number {i}")
+EOF
+    lethefs sync "$MNT" --timeout 900s
+fi
 lethefs umount "$MNT" --wait
 rm -rf "$XDG_STATE_HOME" "$XDG_CACHE_HOME"
 timed recover lethefs recover s3://bucket/vault --passfile "$WORK/pass" --recovery-file "$WORK/recovery"
 timed mount mounted
+timed ls_lR_after_recover ls -lR "$MNT"
 echo "{\"delay_ms\": $DELAY, ${RESULTS%, }}"
