@@ -104,8 +104,7 @@ static void put_publisher(struct lethe_session *session, json_t *object)
 static void put_store(json_t *object, const char *name, struct lethe_store *watch, const char *location)
 {
     struct lethe_watch_status status;
-    struct lethe_restorer_status reads;
-    json_t *store = json_object(), *requests = json_object(), *waits = json_object();
+    json_t *store = json_object(), *requests = json_object();
 
     lethe_watch_status(watch, &status);
     if (location) {
@@ -121,14 +120,22 @@ static void put_store(json_t *object, const char *name, struct lethe_store *watc
     put(requests, "list", number(status.lists));
     put(requests, "stat", number(status.stats));
     put(store, "requests", requests);
-    lethe_restorer_status(session->restorer, &reads);
-    put(waits, "asked", number(reads.asked));
-    put(waits, "ahead", number(reads.ahead));
-    put(waits, "joined", number(reads.joined));
-    put(store, "reads", waits);
     put(store, "bytes_in", number(status.bytes_in));
     put(store, "bytes_out", number(status.bytes_out));
     put(object, name, store);
+}
+
+/* Reads that waited for the vault, and what came before it was asked for. */
+static void put_reads(struct lethe_session *session, json_t *object)
+{
+    struct lethe_restorer_status status;
+    json_t *reads = json_object();
+
+    lethe_restorer_status(session->restorer, &status);
+    put(reads, "asked", number(status.asked));
+    put(reads, "ahead", number(status.ahead));
+    put(reads, "joined", number(status.joined));
+    put(object, "reads", reads);
 }
 
 json_t *lethe_status_session(struct lethe_session *session)
@@ -150,6 +157,7 @@ json_t *lethe_status_session(struct lethe_session *session)
     put(object, "location", json_string(session->location));
     put(object, "state_dir", json_string(session->state_dir));
     put_store(object, "store", session->watch, NULL);
+    put_reads(session, object);
     if (session->second_watch) {
         put_store(object, "second_store", session->second_watch, session->second_location);
     }
