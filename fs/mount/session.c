@@ -533,6 +533,7 @@ static enum lethe_err open_device(struct lethe_session *session, const struct le
                                                   .committer = session->committer,
                                                   .pool = session->pool,
                                                   .watch = session->watch,
+                                                  .second = session->second_watch,
                                                   .timeout_ms = options->timeout_ms,
                                                   .degraded = options->degraded,
                                                   .persistent = options->persistent,

@@ -99,6 +99,24 @@ void lethe_restorer_free(struct lethe_restorer *restorer)
     }
 }
 
+/* Of the stores together: one that is away is enough. */
+static struct lethe_watch_status health_of(const struct lethe_restorer *restorer)
+{
+    struct lethe_watch_status health = {0}, second = {0};
+
+    if (restorer->options.watch) {
+        lethe_watch_status(restorer->options.watch, &health);
+    }
+    if (restorer->options.second) {
+        lethe_watch_status(restorer->options.second, &second);
+    }
+    health.answers += second.answers;
+    health.failures += second.failures;
+    health.away |= second.away;
+    health.away_ms = health.away_ms > second.away_ms ? health.away_ms : second.away_ms;
+    return health;
+}
+
 static uint64_t now_ms(void)
 {
     struct timespec now;
@@ -370,13 +388,13 @@ static enum lethe_err patience(const struct wait *wait)
         return LETHE_ERR_CANCELLED;
     }
     if (now_ms() >= wait->deadline) {
-        if (options->watch) {
+        if (options->watch && !options->second) { /* of two, nobody knows which kept silent */
             lethe_watch_waited(options->watch, wait->answers, options->timeout_ms);
         }
         return LETHE_ERR_UNREACHABLE;
     }
-    if (wait->away && options->watch) {
-        lethe_watch_status(options->watch, &health);
+    if (wait->away) {
+        health = health_of(wait->restorer);
         if (health.away && health.failures > wait->failures) {
             return LETHE_ERR_UNREACHABLE; /* tried once more, in vain */
         }
@@ -403,11 +421,8 @@ static enum lethe_err look_around(struct wait *wait)
 
 static void begin_wait(struct lethe_restorer *restorer, struct wait *wait)
 {
-    struct lethe_watch_status health = {0};
+    struct lethe_watch_status health = health_of(restorer);
 
-    if (restorer->options.watch) {
-        lethe_watch_status(restorer->options.watch, &health);
-    }
     *wait = (struct wait){.restorer = restorer,
                           .deadline = now_ms() + restorer->options.timeout_ms,
                           .answers = health.answers,
@@ -525,17 +540,13 @@ static bool is_absent(struct lethe_restorer *restorer, const struct lethe_id *id
 enum lethe_ahead lethe_restorer_ahead(struct lethe_restorer *restorer, const struct lethe_id *content, uint64_t size,
                                       uint64_t offset)
 {
-    struct lethe_watch_status health = {0};
     enum lethe_ahead result = LETHE_AHEAD_LATER;
     uint64_t segment, from;
 
     if (!is_absent(restorer, content, size, offset)) {
         return LETHE_AHEAD_HERE;
     }
-    if (restorer->options.watch) {
-        lethe_watch_status(restorer->options.watch, &health);
-    }
-    if (health.away || key_of(restorer, content, offset, &segment, &from)) {
+    if (health_of(restorer).away || key_of(restorer, content, offset, &segment, &from)) {
         return LETHE_AHEAD_LATER;
     }
     pthread_mutex_lock(&restorer->lock);

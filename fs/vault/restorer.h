@@ -24,6 +24,7 @@ struct lethe_restorer_options {
     struct lethe_committer *committer; /* NULL in tools */
     struct lethe_pool *pool;
     struct lethe_store *watch; /* fs/vault/watch.h; NULL: an absence of the store shows in failures alone */
+    struct lethe_store *second; /* the same of the second store; NULL without one */
     unsigned timeout_ms;       /* how long lethe_restorer_hydrate waits; 0: 60 s */
     bool degraded;             /* photos come as lethe_restore_alone makes them; records and inodes have its sizes */
     bool persistent;           /* what fails for want of an answer is tried again until then */

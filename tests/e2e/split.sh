@@ -57,7 +57,7 @@ expect 5 "$LETHEFS" check "$VAULT" --passfile "$PASS"
 umount_vault
 expect 5 "$LETHEFS" gc "$VAULT" --passfile "$PASS"
 rm -rf "$XDG_CACHE_HOME"
-mount_vault
+mount_vault --timeout 1s
 [ "$(stat -c %s "$MNT/film")" = 5000000 ] || fail "the tree is not there"
 cat "$MNT/film" >/dev/null 2>&1 && fail "a file was read without the second store"
 cat "$MNT/landscape-1.png" >/dev/null 2>"$WORK/err" && fail "a photo was read without the second store"
@@ -66,7 +66,7 @@ cmp "$MNT/meanwhile" - <<<'written meanwhile'
 
 # Degraded, beside it: pictures alone, nothing can be written.
 mkdir "$WORK/mnt-degraded"
-"$LETHEFS" mount "$VAULT" "$WORK/mnt-degraded" -o degraded --passfile "$PASS"
+"$LETHEFS" mount "$VAULT" "$WORK/mnt-degraded" -o degraded --timeout 1s --passfile "$PASS"
 for name in landscape-1.png landscape-1.jpg landscape-2.jpg sprite-1.png; do
     python3 "$here/lossy.py" shaped "$WORK/src/$name" "$WORK/mnt-degraded/$name"
     [ "$(stat -c %s "$WORK/mnt-degraded/$name")" = "$(cat "$WORK/mnt-degraded/$name" | wc -c)" ] ||
@@ -91,7 +91,7 @@ umount_vault --wait
 mv "$SECOND" "$WORK/moved"
 mkdir -p "$SECOND"
 rm -rf "$XDG_CACHE_HOME"
-mount_vault
+mount_vault --timeout 1s
 cat "$MNT/film" >/dev/null 2>&1 && fail "an empty folder was taken for the second store"
 umount_vault
 [ -z "$(ls -A "$SECOND")" ] || fail "something was written to an empty folder"
