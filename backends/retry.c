@@ -286,3 +286,13 @@ enum lethe_err lethe_store_retry_new(struct lethe_store *inner, unsigned deadlin
 {
     return lethe_store_retry_new_with(inner, deadline_ms, &system_clock, out);
 }
+
+enum lethe_err lethe_store_get_patiently(struct lethe_store *store, const char *key, uint64_t max_len,
+                                         unsigned deadline_ms, struct lethe_buf *out,
+                                         struct lethe_store_version *version)
+{
+    struct retry_store patient = {
+        .base.ops = &retry_ops, .inner = store, .deadline_ms = deadline_ms, .clock = system_clock};
+
+    return retry_get(&patient.base, key, 0, max_len, out, version);
+}

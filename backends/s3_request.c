@@ -408,7 +408,8 @@ static enum lethe_err judge(struct lethe_s3 *s3, const struct lethe_http_respons
         return LETHE_ERR_NOSPACE;
     }
     if (status == 408 || status == 429 || status >= 500 || one_of(error.code, passing)) {
-        say(s3, CAUSE_BUSY, LETHE_LOG_INFO, "the store answers %d %s", status, error.code);
+        say(s3, CAUSE_BUSY, LETHE_LOG_WARN, "the store %s answers %d %s: it is busy or failing; try again later",
+            s3->place.host, status, error.code);
         return LETHE_ERR_UNREACHABLE;
     }
     if (error.code[0] == '\0') { /* no words of S3 */

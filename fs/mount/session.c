@@ -58,7 +58,8 @@ enum lethe_err lethe_session_vault_file(struct lethe_store *store, const char *l
                                         uint8_t json_hash[32], struct lethe_store_version *version)
 {
     struct lethe_buf json = {0};
-    enum lethe_err err = lethe_store_get(store, VAULT_JSON, 0, VAULT_JSON_MAX + 1, &json, version);
+    enum lethe_err err = lethe_store_get_patiently(store, VAULT_JSON, VAULT_JSON_MAX + 1,
+                                                   LETHE_SESSION_PATIENCE_MS, &json, version);
 
     *file = NULL;
     if (err == LETHE_ERR_NOT_FOUND) {

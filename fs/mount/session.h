@@ -84,7 +84,9 @@ enum lethe_err lethe_session_close(struct lethe_session *session);
 /* state_root or cache_root with its default, joined with the vault's id; *out is freed by the caller. */
 enum lethe_err lethe_session_folder(const char *root, bool cache, const struct lethe_id *vault, char **out)
     LETHE_MUST_CHECK;
-/* Gets and parses vault.json. LETHE_ERR_UNREACHABLE when there is none; logged. */
+/* How long a command tries again before it says that a store does not answer. */
+#define LETHE_SESSION_PATIENCE_MS 3000
+/* Gets and parses vault.json, patiently. LETHE_ERR_UNREACHABLE when there is none; logged. */
 enum lethe_err lethe_session_vault_file(struct lethe_store *store, const char *location, struct lethe_vault_file **file,
                                         uint8_t json_hash[32], struct lethe_store_version *version) LETHE_MUST_CHECK;
 /*

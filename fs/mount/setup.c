@@ -222,6 +222,17 @@ static enum lethe_err furnish(struct lethe_vault *vault, const struct lethe_init
     return lethe_vault_first_head(vault, head);
 }
 
+/* A store whose odd refusal or broken connection does not end the command. */
+static enum lethe_err open_patiently(const char *location, bool create, const struct lethe_store_options *options,
+                                     struct lethe_store **out)
+{
+    struct lethe_store *store;
+    enum lethe_err err = lethe_store_open_with(location, create, options, &store);
+
+    *out = NULL;
+    return err ? err : lethe_store_retry_new(store, LETHE_SESSION_PATIENCE_MS, out);
+}
+
 enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
                                 enum lethe_err (*keep)(void *context, const char *phrase), void *context)
 {
@@ -245,7 +256,7 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
     uint8_t hash[32];
     enum lethe_err err = lethe_seal_start();
 
-    err = err ? err : lethe_store_open_with(options->location, true, &options->store, &store);
+    err = err ? err : open_patiently(options->location, true, &options->store, &store);
     if (err) {
         goto out;
     }
@@ -444,7 +455,7 @@ enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, 
     enum lethe_err err = lethe_seal_start();
 
     *set_aside = NULL;
-    err = err ? err : lethe_store_open_with(options->location, false, &options->store, &store);
+    err = err ? err : open_patiently(options->location, false, &options->store, &store);
     if (err) {
         err = err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_UNREACHABLE : err;
         goto out;

@@ -108,6 +108,14 @@ enum lethe_err lethe_store_open(const char *location, bool create, struct lethe_
 /* The directory backend alone. */
 enum lethe_err lethe_store_dir_open(const char *path, bool create, struct lethe_store **out) LETHE_MUST_CHECK;
 
+/*
+ * As lethe_store_get of a whole object of at most max_len bytes, tried again in the same way: for the first word with a
+ * store that is not decorated yet. store stays the caller's.
+ */
+enum lethe_err lethe_store_get_patiently(struct lethe_store *store, const char *key, uint64_t max_len,
+                                         unsigned deadline_ms, struct lethe_buf *out,
+                                         struct lethe_store_version *version) LETHE_MUST_CHECK;
+
 /* Retries LETHE_ERR_UNREACHABLE with exponential back-off and full jitter until deadline_ms have passed. Takes inner. */
 enum lethe_err lethe_store_retry_new(struct lethe_store *inner, unsigned deadline_ms, struct lethe_store **out)
     LETHE_MUST_CHECK;

@@ -231,6 +231,29 @@ static void a_request_that_the_line_repeats_is_ours(void **state)
     fixture->fault = retry; /* teardown closes both */
 }
 
+/* The first word with a store: one fault does not end it, and an absence is told as one. */
+static void a_patient_get_meets_a_fault(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct lethe_fault_plan calm = {0}, once = {.fail_nth = 1},
+                                  denied = {.fail_nth = 1, .error = LETHE_ERR_DENIED},
+                                  away = {.fail_nth = 1, .fail_from_then_on = true};
+    struct lethe_buf buf = {0};
+
+    lethe_store_fault_set(fixture->fault, &calm);
+    assert_int_equal(lethe_store_put(fixture->fault, "o/1", bytes_of("word"), 4), LETHE_OK);
+    lethe_store_fault_set(fixture->fault, &once);
+    assert_int_equal(lethe_store_get_patiently(fixture->fault, "o/1", 100, 10000, &buf, NULL), LETHE_OK);
+    assert_int_equal(buf.len, 4);
+    assert_memory_equal(buf.data, "word", 4);
+    lethe_store_fault_set(fixture->fault, &denied);
+    assert_int_equal(lethe_store_get_patiently(fixture->fault, "o/1", 100, 10000, &buf, NULL), LETHE_ERR_DENIED);
+    lethe_store_fault_set(fixture->fault, &away);
+    assert_int_equal(lethe_store_get_patiently(fixture->fault, "o/1", 100, 10, &buf, NULL), LETHE_ERR_UNREACHABLE);
+    assert_int_equal(buf.len, 4);
+    lethe_buf_release(&buf);
+}
+
 static void retries_meet_single_faults(void **state)
 {
     struct fixture *fixture = *state;
@@ -352,6 +375,7 @@ int main(void)
         TEST(every_call_fails_in_turn),
         TEST(plans),
         TEST(a_request_that_the_line_repeats_is_ours),
+        TEST(a_patient_get_meets_a_fault),
         TEST(retries_meet_single_faults),
         TEST(retries_end_at_the_deadline),
         TEST(throttle_arithmetic),
