@@ -684,8 +684,10 @@ static enum lethe_err seal_photo(struct job *job, const uint8_t *file, enum leth
         goto out;
     }
     err = lethe_photo_encrypt_at(photo, options->pair, options->strength,
-                                 lethe_photo_exact_rate(photo, options->pair, options->strength), lethe_random_system(),
-                                 options->pool, &artifact);
+                                 options->fidelity == LETHE_FIDELITY_EXACT
+                                     ? lethe_photo_exact_rate(photo, options->pair, options->strength)
+                                     : lethe_pair_rate(options->pair, options->strength),
+                                 lethe_random_system(), options->pool, &artifact);
     if (!err) {
         err = lethe_photo_residual(photo, options->pair, artifact.data, artifact.len, options->effort, options->pool,
                                    &residual, &quality);
