@@ -3,6 +3,7 @@
 # vault as it was, to the byte and the nanosecond.
 . "$(dirname "$0")/lib.sh"
 
+VAULT=$WORK/vault # in a folder, wherever the others have theirs: its times are compared
 make_vault --kdf-mem 64
 mount_vault
 "$BUILD/lethe-samples" "$WORK" "$SEED"
