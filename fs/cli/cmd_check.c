@@ -35,8 +35,10 @@ static void on_fault(void *context, const char *line)
 /* What is logged meanwhile names the objects that are damaged: it belongs to the faults. */
 static void on_log(void *context, enum lethe_log_level level, const char *text)
 {
-    if (level <= LETHE_LOG_WARN) {
+    if (level == LETHE_LOG_ERROR) {
         on_fault(context, text);
+    } else if (level == LETHE_LOG_WARN) { /* of the line to the store, not of what it holds */
+        fprintf(stderr, "lethefs: %s\n", text);
     }
 }
 

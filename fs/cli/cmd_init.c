@@ -39,21 +39,26 @@ static enum lethe_err write_through(const char *path, const char *line)
     return err;
 }
 
+#define ASIDE_NAMES 60 /* seconds ahead that are tried */
+
 /* The only copy of another vault's phrase may stand in the file: moved to a name that tells when. */
 static enum lethe_err set_aside(const char *path)
 {
-    char *aside = NULL;
-    enum lethe_err err = LETHE_OK;
+    long long when = (long long)time(NULL);
+    enum lethe_err err = LETHE_ERR_EXISTS;
 
-    if (asprintf(&aside, "%s.before-%lld", path, (long long)time(NULL)) < 0) {
-        return LETHE_ERR_NOMEM;
+    for (long long later = 0; later < ASIDE_NAMES && err == LETHE_ERR_EXISTS; later++) { /* two in one second */
+        char *aside;
+
+        if (asprintf(&aside, "%s.before-%lld", path, when + later) < 0) {
+            return LETHE_ERR_NOMEM;
+        }
+        err = link(path, aside) ? lethe_err_from_errno(errno) : LETHE_OK;
+        if (!err) {
+            printf("What was in %s is in %s now.\n", path, aside);
+        }
+        free(aside);
     }
-    if (link(path, aside)) {
-        err = lethe_err_from_errno(errno);
-    } else {
-        printf("What was in %s is in %s now.\n", path, aside);
-    }
-    free(aside);
     return err;
 }
 

@@ -65,6 +65,10 @@ grep -qE '^([0-9A-Z]{4}-)+[0-9A-Z]{4}$' piped || fail "the phrase was not writte
 [ -c /dev/full ] || fail "init replaced a device"
 "${I[@]}" --passfile pass
 cmp rec.before-* rec-other || fail "another vault's phrase was overwritten"
+for n in 1 2 3; do # within a second
+    lethefs init crowd-$n --passfile pass --recovery-file crowd --kdf-mem 16 >/dev/null
+done
+[ "$(ls crowd.before-* | wc -l)" = 2 ] || fail "a phrase is missing: $(ls crowd*)"
 [ "$(stat -c %a rec)" = 400 ] || fail "others may read the recovery phrase"
 refuse 1 "${I[@]}" --passfile pass
 [ -z "$(find state "$VAULT" -perm /077)" ] || fail "others may look into: $(find state "$VAULT" -perm /077 | head -3)"
