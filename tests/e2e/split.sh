@@ -136,7 +136,7 @@ export XDG_STATE_HOME=$WORK/state-2 XDG_CACHE_HOME=$WORK/cache-2
 rm -rf "$SECOND"
 "$LETHEFS" recover "$VAULT" --recovery-file "$WORK/recovery" --passfile "$PASS" 2>"$WORK/err"
 grep -q -- '--residuals' "$WORK/err" || fail "recover does not say what is missing"
-mount_vault
+mount_vault --timeout 1s
 [ -f "$MNT/text" ] || fail "the tree is not there"
 cat "$MNT/text" >/dev/null 2>&1 && fail "a file was read without the second store"
 umount_vault
