@@ -65,7 +65,7 @@ objects flip "$A" 5000
 objects cut "$B"
 objects swap "$C" "$D"
 objects flip "$P" 300
-mount_vault
+mount_vault --epoch 1h # reading sets times: no epoch of theirs may be newer than the copy
 for broken in 1 2 3 4 landscape-1.png; do
     if cat "$MNT/many/$broken" >"$WORK/bytes" 2>"$WORK/err"; then fail "$broken was read from a damaged object"; fi
     grep -q "Input/output error" "$WORK/err" || fail "$broken: $(cat "$WORK/err")"
@@ -103,7 +103,7 @@ objects restore "$WORK/vault-new"
 # a head moved by another device: refused, said, nothing lost
 XDG_STATE_HOME=$WORK/other-state XDG_CACHE_HOME=$WORK/other-cache "$LETHEFS" recover "$VAULT" \
     --recovery-file "$WORK/recovery" --passfile "$PASS"
-mount_vault
+mount_vault --epoch 1h # what is written here comes second
 echo "written here" >"$MNT/here"
 XDG_STATE_HOME=$WORK/other-state XDG_CACHE_HOME=$WORK/other-cache "$LETHEFS" mount "$VAULT" "$WORK/mnt2" --passfile "$PASS"
 echo "written there" >"$WORK/mnt2/there"
