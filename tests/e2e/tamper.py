@@ -164,6 +164,8 @@ for i in range(rounds):
         assert touched & set(structural), f"{what}: the whole vault is refused for one object: {said}"
         counts["refused"] += 1
         continue
+    # An older version of the head may still lie beside the newest: who takes that away shows an older vault.
+    head_moved = any(f.startswith("head.") for f in touched)
     try:
         failed = set()
         names = tree(mnt)
@@ -175,9 +177,9 @@ for i in range(rounds):
                 assert e.errno == 5, f"{what}: {f}: {e}"
                 failed.add(f)
                 continue
-            assert data == originals.get(f), f"{what}: {f}: wrong bytes were read"
+            assert data == originals.get(f, data if head_moved else None), f"{what}: {f}: wrong bytes were read"
         # An older head is a consistent older vault: a fresh device cannot know better.
-        rolled_back = kind is replay and names != tree(src)
+        rolled_back = (kind is replay or head_moved) and names != tree(src)
         assert rolled_back or names == tree(src), f"{what}: the tree changed"
         assert {os.path.basename(f) for f in failed} <= hurt, f"{what}: {failed} cannot be read, of {hurt}"
         assert not failed or checked == 4, f"{what}: check found nothing, but {failed} cannot be read"
