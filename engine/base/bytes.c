@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "lethe/bytes.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,6 +95,20 @@ void lethe_buf_put(struct lethe_buf *buf, const void *bytes, size_t len)
     }
     memcpy(buf->data + buf->len, bytes, len);
     buf->len += len;
+}
+
+void lethe_buf_print(struct lethe_buf *buf, const char *format, ...)
+{
+    va_list arguments;
+    char text[2048];
+    int len;
+
+    va_start(arguments, format);
+    len = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (len > 0) {
+        lethe_buf_put(buf, text, (size_t)len < sizeof text ? (size_t)len : sizeof text - 1);
+    }
 }
 
 void lethe_buf_put_u8(struct lethe_buf *buf, uint8_t value)

@@ -3,7 +3,6 @@
 #include "fs/cli/bench.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 #define WIDTH 900
@@ -16,22 +15,6 @@
 struct frame {
     double low_bpp, high_bpp, low_db, high_db;
 };
-
-static void say(struct lethe_buf *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void say(struct lethe_buf *out, const char *format, ...)
-{
-    va_list arguments;
-    char text[1024];
-    int len;
-
-    va_start(arguments, format);
-    len = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    if (len > 0) {
-        lethe_buf_put(out, text, (size_t)len < sizeof text ? (size_t)len : sizeof text - 1);
-    }
-}
 
 static double number(const json_t *point, const char *name)
 {
@@ -69,12 +52,13 @@ static void line(struct lethe_buf *out, const struct frame *frame, const json_t 
     json_t *point;
     size_t i;
 
-    say(out, "<polyline fill=\"none\" stroke-width=\"2.5\" %s points=\"", style);
+    lethe_buf_print(out, "<polyline fill=\"none\" stroke-width=\"2.5\" %s points=\"", style);
     json_array_foreach(curve, i, point)
     {
-        say(out, "%.1f,%.1f ", x_of(frame, number(point, "bpp")), y_of(frame, number(point, "psnr")));
+        lethe_buf_print(out, "%.1f,%.1f ", x_of(frame, number(point, "bpp")),
+                        y_of(frame, number(point, "psnr")));
     }
-    say(out, "\"/>\n");
+    lethe_buf_print(out, "\"/>\n");
 }
 
 static void axes(struct lethe_buf *out, const struct frame *frame)
@@ -86,22 +70,24 @@ static void axes(struct lethe_buf *out, const struct frame *frame)
         if (marks[i] >= frame->low_bpp * 0.999 && marks[i] <= frame->high_bpp * 1.001) {
             double x = x_of(frame, marks[i]);
 
-            say(out, "<line class=\"g\" x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>", x, TOP, x,
-                HEIGHT - BOTTOM);
-            say(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%g</text>\n", x, HEIGHT - BOTTOM + 20,
-                marks[i]);
+            lethe_buf_print(out, "<line class=\"g\" x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>", x, TOP, x,
+                            HEIGHT - BOTTOM);
+            lethe_buf_print(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%g</text>\n", x,
+                            HEIGHT - BOTTOM + 20, marks[i]);
         }
     }
     for (double db = ceil(frame->low_db / step) * step; db <= frame->high_db; db += step) {
         double y = y_of(frame, db);
 
-        say(out, "<line class=\"g\" x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\"/>", LEFT, y, WIDTH - RIGHT,
-            y);
-        say(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n", LEFT - 8, y + 4, db);
+        lethe_buf_print(out, "<line class=\"g\" x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\"/>", LEFT, y,
+                        WIDTH - RIGHT, y);
+        lethe_buf_print(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n", LEFT - 8, y + 4,
+                        db);
     }
-    say(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">bits per pixel</text>\n",
-        (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 15);
-    say(out,
+    lethe_buf_print(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">bits per pixel</text>\n",
+                    (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 15);
+    lethe_buf_print(
+        out,
         "<text x=\"20\" y=\"%d\" text-anchor=\"middle\" transform=\"rotate(-90 20 %d)\">PSNR, dB</text>\n",
         HEIGHT / 2, HEIGHT / 2);
 }
@@ -122,7 +108,8 @@ void lethe_bench_plot(const json_t *object, struct lethe_buf *out)
     ours = json_object_get(set, "artifact_curve");
     jpeg = json_object_get(set, "jpeg_curve");
     strengths = json_object_get(set, "strengths");
-    say(out,
+    lethe_buf_print(
+        out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
         "font-size=\"14\">\n<style>.g{stroke:#ddd}</style><rect width=\"100%%\" height=\"100%%\" "
         "fill=\"#fff\"/>\n",
@@ -138,11 +125,12 @@ void lethe_bench_plot(const json_t *object, struct lethe_buf *out)
         {
             double x = x_of(&frame, number(point, "bpp")), y = y_of(&frame, number(point, "psnr"));
 
-            say(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4.5\" fill=\"#1f5fbf\"/>", x, y);
-            say(out, "<text x=\"%.1f\" y=\"%.1f\">%zu</text>\n", x + 7, y + 15, i);
+            lethe_buf_print(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4.5\" fill=\"#1f5fbf\"/>", x, y);
+            lethe_buf_print(out, "<text x=\"%.1f\" y=\"%.1f\">%zu</text>\n", x + 7, y + 15, i);
         }
     }
-    say(out,
+    lethe_buf_print(
+        out,
         "<text x=\"%d\" y=\"30\">Mean of %d %s pictures: <tspan fill=\"#1f5fbf\">the artifact alone (dots: "
         "strengths)"
         "</tspan>, <tspan fill=\"#b3541e\">progressive 4:2:0 JPEG</tspan></text>\n</svg>\n",

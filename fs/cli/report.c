@@ -4,7 +4,6 @@
 
 #include <inttypes.h>
 #include <libgen.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,22 +42,6 @@ static const char head[] =
     "code{font-size:.9em;overflow-wrap:anywhere}\n"
     "</style>\n</head>\n<body>\n<main>\n";
 
-static void say(struct lethe_buf *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void say(struct lethe_buf *out, const char *format, ...)
-{
-    va_list arguments;
-    char text[2048];
-    int len;
-
-    va_start(arguments, format);
-    len = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    if (len > 0) {
-        lethe_buf_put(out, text, (size_t)len < sizeof text ? (size_t)len : sizeof text - 1);
-    }
-}
-
 /* Names are bytes: what HTML or UTF-8 would not take is escaped or shown as a question mark. */
 static void say_name(struct lethe_buf *out, const char *name)
 {
@@ -70,7 +53,7 @@ static void say_name(struct lethe_buf *out, const char *name)
         unsigned char c = (unsigned char)*name;
 
         if (c == '<' || c == '>' || c == '&' || c == '"' || c == '\'') {
-            say(out, "&#%u;", c);
+            lethe_buf_print(out, "&#%u;", c);
         } else if (c < 32 || c == 127 || (c >= 128 && !valid)) {
             lethe_buf_put_u8(out, '?');
         } else {
@@ -147,13 +130,13 @@ static enum lethe_err to_page_png(const uint8_t *file, size_t len, struct lethe_
 static void begin_figure(struct lethe_buf *out, const struct lethe_buf *png, const char *alt,
                          const char *class)
 {
-    say(out, "<figure>");
+    lethe_buf_print(out, "<figure>");
     if (png && png->len) {
-        say(out, "<img class=\"%s\" alt=\"%s\" src=\"data:image/png;base64,", class, alt);
+        lethe_buf_print(out, "<img class=\"%s\" alt=\"%s\" src=\"data:image/png;base64,", class, alt);
         say_base64(out, png->data, png->len);
-        say(out, "\">");
+        lethe_buf_print(out, "\">");
     }
-    say(out, "<figcaption>");
+    lethe_buf_print(out, "<figcaption>");
 }
 
 /* The artifact's name in the vault, or NULL. */
@@ -180,14 +163,14 @@ static void add_original(struct lethe_buf *out, const struct lethe_buf *picture,
     char text[32];
 
     begin_figure(out, picture, "the original", "");
-    say(out, "<b>Original</b><span>%s",
-        lethe_cli_bytes((uint64_t)json_integer_value(json_object_get(file, "size")), text));
+    lethe_buf_print(out, "<b>Original</b><span>%s",
+                    lethe_cli_bytes((uint64_t)json_integer_value(json_object_get(file, "size")), text));
     if (photo) {
-        say(out, ", %" JSON_INTEGER_FORMAT " × %" JSON_INTEGER_FORMAT " pixels",
-            json_integer_value(json_object_get(file, "width")),
-            json_integer_value(json_object_get(file, "height")));
+        lethe_buf_print(out, ", %" JSON_INTEGER_FORMAT " × %" JSON_INTEGER_FORMAT " pixels",
+                        json_integer_value(json_object_get(file, "width")),
+                        json_integer_value(json_object_get(file, "height")));
     }
-    say(out, "</span></figcaption></figure>\n");
+    lethe_buf_print(out, "</span></figcaption></figure>\n");
 }
 
 static void add_artifact(struct lethe_buf *out, const struct lethe_buf *artifact, const char *key,
@@ -196,25 +179,27 @@ static void add_artifact(struct lethe_buf *out, const struct lethe_buf *artifact
     char text[32];
 
     begin_figure(out, artifact, "noise", "noise");
-    say(out,
+    lethe_buf_print(
+        out,
         "<b>In the vault</b><span>The artifact, %s, as it is stored: <code>%s</code>. %.2f bits per pixel of "
         "the"
         " photo are kept in it; ",
         lethe_cli_bytes(artifact->len, text), key,
         json_real_value(json_object_get(file, "artifact_bits_per_pixel")));
     if (json_is_real(json_object_get(file, "withheld_bits_per_pixel"))) {
-        say(out, "the other %.2f lie sealed in the residual, which is of no use without it.",
-            json_real_value(json_object_get(file, "withheld_bits_per_pixel")));
+        lethe_buf_print(out, "the other %.2f lie sealed in the residual, which is of no use without it.",
+                        json_real_value(json_object_get(file, "withheld_bits_per_pixel")));
     } else {
-        say(out, "the rest is gone.");
+        lethe_buf_print(out, "the rest is gone.");
     }
-    say(out, "</span></figcaption></figure>\n");
+    lethe_buf_print(out, "</span></figcaption></figure>\n");
 }
 
 void lethe_report_begin(struct lethe_buf *out, size_t count)
 {
     lethe_buf_put(out, head, sizeof head - 1);
-    say(out,
+    lethe_buf_print(
+        out,
         "<h1>What the vault holds</h1>\n<p>For %s: the photo as programs see it, the object that lies in its "
         "place"
         " in the vault, and what the Decrypter alone makes of that object. With the residual, the mount "
@@ -241,24 +226,26 @@ enum lethe_err lethe_report_add(struct lethe_buf *out, const char *path, const j
         lethe_buf_reset(&original); /* no picture: the page says what it is */
     }
     snprintf(name, sizeof name, "%s", path);
-    say(out, "<section>\n<h2>");
+    lethe_buf_print(out, "<section>\n<h2>");
     say_name(out, basename(name));
-    say(out, "</h2>\n<div class=\"row\">\n");
+    lethe_buf_print(out, "</h2>\n<div class=\"row\">\n");
     add_original(out, &original, file, photo);
     if (!photo) {
         begin_figure(out, NULL, "", "");
-        say(out, "<b>In the vault</b><span>%s</span></figcaption></figure>\n",
-            !kind || strcmp(kind, "none") == 0 ? "Not yet, or nothing: the file is empty or on its way."
-                                               : "Sealed segments: ciphertext without a picture.");
-        say(out, "</div>\n");
+        lethe_buf_print(out, "<b>In the vault</b><span>%s</span></figcaption></figure>\n",
+                        !kind || strcmp(kind, "none") == 0
+                            ? "Not yet, or nothing: the file is empty or on its way."
+                            : "Sealed segments: ciphertext without a picture.");
+        lethe_buf_print(out, "</div>\n");
         if (reason) {
-            say(out,
+            lethe_buf_print(
+                out,
                 "<p class=\"soft\">It did not become an artifact: %s. It comes back byte for byte all the "
                 "same."
                 "</p>\n",
                 reason);
         }
-        say(out, "</section>\n");
+        lethe_buf_print(out, "</section>\n");
         goto out;
     }
     err = key ? to_page_png(preview->data, preview->len, &restored) : LETHE_ERR_NOT_FOUND;
@@ -269,7 +256,8 @@ enum lethe_err lethe_report_add(struct lethe_buf *out, const char *path, const j
     }
     add_artifact(out, artifact, key, file);
     begin_figure(out, &restored, "restored from the artifact alone", "");
-    say(out,
+    lethe_buf_print(
+        out,
         "<b>Restored</b><span>By the Decrypter from the artifact alone: %.2f dB PSNR. With the residual it "
         "is the"
         " original, byte for byte.</span></figcaption></figure>\n</div>\n</section>\n",
@@ -283,5 +271,5 @@ out:
 
 void lethe_report_end(struct lethe_buf *out)
 {
-    say(out, "<p class=\"soft\">lethefs %s</p>\n</main>\n</body>\n</html>\n", LETHE_VERSION);
+    lethe_buf_print(out, "<p class=\"soft\">lethefs %s</p>\n</main>\n</body>\n</html>\n", LETHE_VERSION);
 }

@@ -2,7 +2,6 @@
 #include "fs/drill/show.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -61,28 +60,12 @@ void drill_show_release(struct drill_show *show)
     show->count = 0;
 }
 
-static void say(struct lethe_buf *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void say(struct lethe_buf *out, const char *format, ...)
-{
-    va_list arguments;
-    char text[1024];
-    int len;
-
-    va_start(arguments, format);
-    len = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    if (len > 0) {
-        lethe_buf_put(out, text, (size_t)len < sizeof text ? (size_t)len : sizeof text - 1);
-    }
-}
-
 /* Text of the report: names of the bucket may stand in it. jansson holds only valid UTF-8. */
 static void say_text(struct lethe_buf *out, const char *text)
 {
     for (; text && *text; text++) {
         if (strchr("<>&\"'", *text)) {
-            say(out, "&#%d;", *text);
+            lethe_buf_print(out, "&#%d;", *text);
         } else if ((unsigned char)*text < 32) {
             lethe_buf_put_u8(out, '?');
         } else {
@@ -132,10 +115,11 @@ static enum lethe_err say_pictures(const struct drill_show *show, struct lethe_b
     if (show->count == 0) {
         return LETHE_OK;
     }
-    say(out, "<section>\n<h2>Three photos, as each sees them</h2>\n<p class=\"soft\">The middle of photos that no thief knew"
-             " before, at the vault's strength.</p>\n");
+    lethe_buf_print(out, "<section>\n<h2>Three photos, as each sees them</h2>\n<p class=\"soft\">The middle "
+                         "of photos that no thief knew"
+                         " before, at the vault's strength.</p>\n");
     for (size_t i = 0; i < DRILL_SHOWN && !err; i++) {
-        say(out, "<div class=\"row\">\n");
+        lethe_buf_print(out, "<div class=\"row\">\n");
         for (size_t c = 0; c < show->count && !err; c++) {
             const struct lethe_raster *picture = &show->columns[c].pictures[i];
 
@@ -144,13 +128,14 @@ static enum lethe_err say_pictures(const struct drill_show *show, struct lethe_b
             }
             lethe_buf_reset(&png);
             err = lethe_png_write(picture, 6, &png);
-            say(out, "<figure><img alt=\"%s\" src=\"data:image/png;base64,", show->columns[c].title);
+            lethe_buf_print(out, "<figure><img alt=\"%s\" src=\"data:image/png;base64,",
+                            show->columns[c].title);
             say_base64(out, png.data, png.len);
-            say(out, "\"><figcaption>%s</figcaption></figure>\n", show->columns[c].title);
+            lethe_buf_print(out, "\"><figcaption>%s</figcaption></figure>\n", show->columns[c].title);
         }
-        say(out, "</div>\n");
+        lethe_buf_print(out, "</div>\n");
     }
-    say(out, "</section>\n");
+    lethe_buf_print(out, "</section>\n");
     lethe_buf_release(&png);
     return err;
 }
@@ -175,16 +160,21 @@ static double place_y(double y, double least, double most)
 
 static void begin_plot(struct lethe_buf *out, const char *title, const char *x, const char *y, double least, double most)
 {
-    say(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">\n", LEFT + PLOT_W + 20, TOP + PLOT_H + 96, title);
+    lethe_buf_print(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">\n", LEFT + PLOT_W + 20,
+                    TOP + PLOT_H + 96, title);
     for (int i = 0; i <= 4; i++) {
         double value = least + (most - least) * i / 4, at = place_y(value, least, most);
 
-        say(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"var(--line)\"/>", LEFT, LEFT + PLOT_W, at, at);
-        say(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n", LEFT - 6, at + 4, value);
+        lethe_buf_print(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"var(--line)\"/>",
+                        LEFT, LEFT + PLOT_W, at, at);
+        lethe_buf_print(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n", LEFT - 6, at + 4,
+                        value);
     }
-    say(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>", LEFT + PLOT_W / 2, TOP + PLOT_H + 36, x);
-    say(out, "<text x=\"12\" y=\"%d\" transform=\"rotate(-90 12 %d)\" text-anchor=\"middle\">%s</text>\n", TOP + PLOT_H / 2,
-        TOP + PLOT_H / 2, y);
+    lethe_buf_print(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>", LEFT + PLOT_W / 2,
+                    TOP + PLOT_H + 36, x);
+    lethe_buf_print(
+        out, "<text x=\"12\" y=\"%d\" transform=\"rotate(-90 12 %d)\" text-anchor=\"middle\">%s</text>\n",
+        TOP + PLOT_H / 2, TOP + PLOT_H / 2, y);
 }
 
 /* One line of a plot: thief's rows in their order, x either log10(known) or strength. */
@@ -194,7 +184,8 @@ static void plot_line(struct lethe_buf *out, const json_t *rows, const char *thi
     const json_t *row;
     size_t i, points = 0;
 
-    say(out, "<polyline fill=\"none\" stroke=\"var(--c%d)\" stroke-width=\"2\" points=\"", colour);
+    lethe_buf_print(out, "<polyline fill=\"none\" stroke=\"var(--c%d)\" stroke-width=\"2\" points=\"",
+                    colour);
     json_array_foreach(rows, i, row)
     {
         double known = (double)json_integer_value(json_object_get(row, "known"));
@@ -217,16 +208,16 @@ static void plot_line(struct lethe_buf *out, const json_t *rows, const char *thi
                 continue;
             }
         }
-        say(out, "%.1f,%.1f ", place_x(by_known ? log10(known) : (double)at, 0, most_x),
-            place_y(json_real_value(json_object_get(row, value)), least, most));
+        lethe_buf_print(out, "%.1f,%.1f ", place_x(by_known ? log10(known) : (double)at, 0, most_x),
+                        place_y(json_real_value(json_object_get(row, value)), least, most));
         points++;
     }
-    say(out, "\"/>\n");
+    lethe_buf_print(out, "\"/>\n");
     if (points) {
         int column = colour % 2, line = colour / 2;
 
-        say(out, "<text x=\"%d\" y=\"%d\" style=\"fill:var(--c%d)\">&#9632; %s</text>\n", LEFT + column * 190,
-            TOP + PLOT_H + 60 + 20 * line, colour, legend);
+        lethe_buf_print(out, "<text x=\"%d\" y=\"%d\" style=\"fill:var(--c%d)\">&#9632; %s</text>\n",
+                        LEFT + column * 190, TOP + PLOT_H + 60 + 20 * line, colour, legend);
     }
 }
 
@@ -238,26 +229,33 @@ static void say_plots(const json_t *report, struct lethe_buf *out)
     if (json_array_size(rows) == 0) {
         return;
     }
-    say(out, "<section>\n<h2>What known photos are worth, and what strength is</h2>\n<div class=\"plots\">\n");
+    lethe_buf_print(
+        out,
+        "<section>\n<h2>What known photos are worth, and what strength is</h2>\n<div class=\"plots\">\n");
     begin_plot(out, "PSNR of least squares against the number of known photos", "known photos", "PSNR, dB", 5, 45);
     for (int n = 0; n <= 3; n++) {
-        say(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>", place_x(n, 0, 3), TOP + PLOT_H + 18,
-            n == 0 ? 1 : n == 1 ? 10 : n == 2 ? 100 : 1000);
+        lethe_buf_print(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>", place_x(n, 0, 3),
+                        TOP + PLOT_H + 18,
+                        n == 0   ? 1
+                        : n == 1 ? 10
+                        : n == 2 ? 100
+                                 : 1000);
     }
     for (int strength = 0; strength < 4; strength++) {
         snprintf(legend, sizeof legend, "strength %d", strength);
         plot_line(out, rows, "least squares", strength, true, "psnr", 3, 5, 45, strength, legend);
     }
-    say(out, "</svg>\n");
+    lethe_buf_print(out, "</svg>\n");
     begin_plot(out, "identification against strength", "strength", "found among all (rank 1)", 0, 1);
     for (int n = 0; n <= 3; n++) {
-        say(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>", place_x(n, 0, 3), TOP + PLOT_H + 18, n);
+        lethe_buf_print(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>", place_x(n, 0, 3),
+                        TOP + PLOT_H + 18, n);
     }
     plot_line(out, rows, "least squares", 0, false, "rank1", 3, 0, 1, 0, "least squares");
     plot_line(out, rows, "the public base pair", 0, false, "rank1", 3, 0, 1, 1, "public base pair");
     plot_line(out, rows, "no weights: brightness guessed", 0, false, "rank1", 3, 0, 1, 2, "no weights");
     plot_line(out, rows, "no artifact: mean picture", 0, false, "rank1", 3, 0, 1, 3, "mean picture");
-    say(out, "</svg>\n</div>\n</section>\n");
+    lethe_buf_print(out, "</svg>\n</div>\n</section>\n");
 }
 
 /* --- tables: whatever the report holds --- */
@@ -272,28 +270,29 @@ static void say_value(struct lethe_buf *out, const json_t *value)
     } else if (json_is_real(value)) {
         double v = json_real_value(value);
 
-        say(out, fabs(v) >= 100 ? "%.1f" : fabs(v) >= 0.001 || v == 0 ? "%.4g" : "%.2e", v);
+        lethe_buf_print(out, fabs(v) >= 100 ? "%.1f" : fabs(v) >= 0.001 || v == 0 ? "%.4g" : "%.2e", v);
     } else if (json_is_integer(value)) {
-        say(out, "%lld", json_integer_value(value));
+        lethe_buf_print(out, "%lld", json_integer_value(value));
     } else if (json_is_boolean(value)) {
-        say(out, json_is_true(value) ? "yes" : "no");
+        lethe_buf_print(out, json_is_true(value) ? "yes" : "no");
     } else if (json_object_get(value, "low") && json_object_size(value) == 3) {
-        say(out, "%.4g [%.4g, %.4g]", json_real_value(json_object_get(value, "value")),
-            json_real_value(json_object_get(value, "low")), json_real_value(json_object_get(value, "high")));
+        lethe_buf_print(out, "%.4g [%.4g, %.4g]", json_real_value(json_object_get(value, "value")),
+                        json_real_value(json_object_get(value, "low")),
+                        json_real_value(json_object_get(value, "high")));
     } else if (json_is_object(value)) {
         json_object_foreach((json_t *)(uintptr_t)value, key, inner)
         {
             say_key(out, key);
-            say(out, " ");
+            lethe_buf_print(out, " ");
             if (json_is_array(inner)) {
-                say(out, "%zu", json_array_size(inner));
+                lethe_buf_print(out, "%zu", json_array_size(inner));
             } else {
                 say_value(out, inner);
             }
-            say(out, "; ");
+            lethe_buf_print(out, "; ");
         }
     } else {
-        say(out, "&#8211;");
+        lethe_buf_print(out, "&#8211;");
     }
 }
 
@@ -304,26 +303,26 @@ static void say_rows(struct lethe_buf *out, const json_t *rows)
     json_t *value;
     size_t i;
 
-    say(out, "<div class=\"wide\"><table>\n<thead><tr>");
+    lethe_buf_print(out, "<div class=\"wide\"><table>\n<thead><tr>");
     json_object_foreach(json_array_get(rows, 0), key, value)
     {
-        say(out, "<th>");
+        lethe_buf_print(out, "<th>");
         say_key(out, key);
-        say(out, "</th>");
+        lethe_buf_print(out, "</th>");
     }
-    say(out, "</tr></thead>\n<tbody>\n");
+    lethe_buf_print(out, "</tr></thead>\n<tbody>\n");
     json_array_foreach(rows, i, row)
     {
-        say(out, "<tr>");
+        lethe_buf_print(out, "<tr>");
         json_object_foreach((json_t *)(uintptr_t)row, key, value)
         {
-            say(out, json_is_number(value) ? "<td class=\"n\">" : "<td>");
+            lethe_buf_print(out, json_is_number(value) ? "<td class=\"n\">" : "<td>");
             say_value(out, value);
-            say(out, "</td>");
+            lethe_buf_print(out, "</td>");
         }
-        say(out, "</tr>\n");
+        lethe_buf_print(out, "</tr>\n");
     }
-    say(out, "</tbody></table></div>\n");
+    lethe_buf_print(out, "</tbody></table></div>\n");
 }
 
 static void say_object(struct lethe_buf *out, const json_t *object, const char *title, int depth)
@@ -333,9 +332,9 @@ static void say_object(struct lethe_buf *out, const json_t *object, const char *
     bool open = false;
 
     if (title) {
-        say(out, depth ? "<h3>" : "<section>\n<h2>");
+        lethe_buf_print(out, depth ? "<h3>" : "<section>\n<h2>");
         say_key(out, title);
-        say(out, depth ? "</h3>\n" : "</h2>\n");
+        lethe_buf_print(out, depth ? "</h3>\n" : "</h2>\n");
     }
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
@@ -343,31 +342,31 @@ static void say_object(struct lethe_buf *out, const json_t *object, const char *
             continue;
         }
         if (!open) {
-            say(out, "<div class=\"wide\"><table><tbody>\n");
+            lethe_buf_print(out, "<div class=\"wide\"><table><tbody>\n");
             open = true;
         }
-        say(out, "<tr><th>");
+        lethe_buf_print(out, "<tr><th>");
         say_key(out, key);
-        say(out, "</th><td>");
+        lethe_buf_print(out, "</th><td>");
         say_value(out, value);
-        say(out, "</td></tr>\n");
+        lethe_buf_print(out, "</td></tr>\n");
     }
     if (open) {
-        say(out, "</tbody></table></div>\n");
+        lethe_buf_print(out, "</tbody></table></div>\n");
     }
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
         if (json_is_array(value) && json_array_size(value) && json_is_object(json_array_get(value, 0))) {
-            say(out, "<h3>");
+            lethe_buf_print(out, "<h3>");
             say_key(out, key);
-            say(out, "</h3>\n");
+            lethe_buf_print(out, "</h3>\n");
             say_rows(out, value);
         } else if (json_is_object(value) && !json_object_get(value, "low")) {
             say_object(out, value, key, depth + 1);
         }
     }
     if (title && !depth) {
-        say(out, "</section>\n");
+        lethe_buf_print(out, "</section>\n");
     }
 }
 
@@ -380,31 +379,37 @@ enum lethe_err drill_show_page(const struct drill_show *show, const json_t *repo
     enum lethe_err err;
 
     lethe_buf_put(out, style, sizeof style - 1);
-    say(out, "<h1>What a stolen vault is worth</h1>\n<p>A breach drill of <b>");
+    lethe_buf_print(out, "<h1>What a stolen vault is worth</h1>\n<p>A breach drill of <b>");
     say_text(out, text_of(report, "vault"));
-    say(out, "</b>: the vault was read as a thief would read it, and attacked. Nothing in it was changed.</p>\n<section>\n"
-             "<h2>Verdicts</h2>\n<ul class=\"verdicts\">\n");
+    lethe_buf_print(out, "</b>: the vault was read as a thief would read it, and attacked. Nothing in it was "
+                         "changed.</p>\n<section>\n"
+                         "<h2>Verdicts</h2>\n<ul class=\"verdicts\">\n");
     json_array_foreach(json_object_get(report, "adversaries"), i, item)
     {
         const json_t *holds = json_object_get(item, "holds");
 
-        say(out, "<li><b class=\"%s\">%s ", json_is_true(holds) ? "good" : json_is_false(holds) ? "bad" : "soft",
-            json_is_true(holds) ? "&#10003;" : json_is_false(holds) ? "&#10007;" : "&#8211;");
+        lethe_buf_print(out, "<li><b class=\"%s\">%s ",
+                        json_is_true(holds)    ? "good"
+                        : json_is_false(holds) ? "bad"
+                                               : "soft",
+                        json_is_true(holds)    ? "&#10003;"
+                        : json_is_false(holds) ? "&#10007;"
+                                               : "&#8211;");
         say_text(out, text_of(item, "name"));
-        say(out, "</b>");
+        lethe_buf_print(out, "</b>");
         say_text(out, text_of(item, "verdict"));
-        say(out, "</li>\n");
+        lethe_buf_print(out, "</li>\n");
     }
-    say(out, "</ul>\n");
+    lethe_buf_print(out, "</ul>\n");
     json_array_foreach(json_object_get(report, "weaknesses"), i, item)
     {
-        say(out, "<p class=\"bad\"><b>");
+        lethe_buf_print(out, "<p class=\"bad\"><b>");
         say_text(out, text_of(item, "name"));
-        say(out, "</b>: ");
+        lethe_buf_print(out, "</b>: ");
         say_text(out, text_of(item, "detail"));
-        say(out, "</p>\n");
+        lethe_buf_print(out, "</p>\n");
     }
-    say(out, "</section>\n");
+    lethe_buf_print(out, "</section>\n");
     err = say_pictures(show, out);
     say_plots(report, out);
     for (i = 0; i < sizeof sections / sizeof *sections; i++) {
@@ -413,15 +418,18 @@ enum lethe_err drill_show_page(const struct drill_show *show, const json_t *repo
         if (json_is_object(section)) {
             say_object(out, section, sections[i], 0);
         } else if (json_array_size(section)) {
-            say(out, "<section>\n<h2>");
+            lethe_buf_print(out, "<section>\n<h2>");
             say_key(out, sections[i]);
-            say(out, "</h2>\n");
+            lethe_buf_print(out, "</h2>\n");
             say_rows(out, section);
-            say(out, "</section>\n");
+            lethe_buf_print(out, "</section>\n");
         }
     }
-    say(out, "<p class=\"soft\">lethefs %s, seed %lld, leak: %s. Intervals are of 95 %%: Wilson's for shares, Hanley and"
-             " McNeil's for AUC, bootstrap for PSNR.</p>\n</main>\n</body>\n</html>\n",
-        text_of(report, "version"), json_integer_value(json_object_get(report, "seed")), text_of(report, "leak"));
+    lethe_buf_print(out,
+                    "<p class=\"soft\">lethefs %s, seed %lld, leak: %s. Intervals are of 95 %%: Wilson's for "
+                    "shares, Hanley and"
+                    " McNeil's for AUC, bootstrap for PSNR.</p>\n</main>\n</body>\n</html>\n",
+                    text_of(report, "version"), json_integer_value(json_object_get(report, "seed")),
+                    text_of(report, "leak"));
     return err ? err : lethe_buf_status(out);
 }

@@ -31,6 +31,8 @@ enum lethe_err lethe_buf_reserve(struct lethe_buf *buf, size_t extra) LETHE_MUST
 enum lethe_err lethe_buf_resize(struct lethe_buf *buf, size_t len) LETHE_MUST_CHECK;
 /* Appends never need a check one by one: a failure is remembered and lethe_buf_status tells it at the end. */
 void lethe_buf_put(struct lethe_buf *buf, const void *bytes, size_t len);
+/* Appends formatted text, of at most 2047 bytes: what is longer is cut. */
+void lethe_buf_print(struct lethe_buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void lethe_buf_put_u8(struct lethe_buf *buf, uint8_t value);
 void lethe_buf_put_u16(struct lethe_buf *buf, uint16_t value);
 void lethe_buf_put_u32(struct lethe_buf *buf, uint32_t value);
