@@ -96,25 +96,26 @@ enum lethe_err drill_noise_add(struct drill_noise *noise, const uint8_t *bytes, 
 
 json_t *drill_noise_json(struct drill_noise *noise, bool *told)
 {
-    double strict = -drill_phi_inverse(1e-4 / DRILL_SCORES / 2), n = noise->count ? (double)noise->count : 1;
+    double n = noise->count ? (double)noise->count : 1;
+    double usual = drill_auc_chance(noise->count, noise->count, -drill_phi_inverse(0.05 / DRILL_FAMILY / 2));
+    double sure =
+        drill_auc_chance(noise->count, noise->count, -drill_phi_inverse(DRILL_IMPROBABLE / DRILL_FAMILY / 2));
     json_t *tests = json_array();
 
     *told = noise->improbable > 0;
     for (unsigned s = 0; s < DRILL_SCORES && noise->count; s++) {
-        struct drill_interval usual =
-            drill_auc(noise->real[s], noise->count, noise->random[s], noise->count, DRILL_Z95);
-        struct drill_interval sure =
-            drill_auc(noise->real[s], noise->count, noise->random[s], noise->count, strict);
-        bool chance = sure.low <= 0.5 && sure.high >= 0.5;
+        double auc = drill_auc(noise->real[s], noise->count, noise->random[s], noise->count, 0).value;
+        bool chance = fabs(auc - 0.5) <= sure;
 
         *told = *told || !chance;
-        (void)json_array_append_new(tests, json_pack("{s:s, s:f, s:f, s:f, s:b}", "score", names[s], "auc", usual.value,
-                                                     "low", usual.low, "high", usual.high, "chance", chance));
+        (void)json_array_append_new(tests, json_pack("{s:s, s:f, s:f, s:f, s:b}", "score", names[s], "auc",
+                                                     auc, "low", fmax(0, auc - usual), "high",
+                                                     fmin(1, auc + usual), "chance", chance));
     }
     return json_pack("{s:I, s:f, s:f, s:f, s:f, s:I, s:o}", "objects", (json_int_t)noise->count, "chi_square",
-                     noise->sum_chi / n, "entropy", noise->sum_entropy / n, "compressed", noise->sum_ratio / n,
-                     "least_p", noise->count ? noise->least_p : 1.0, "improbable", (json_int_t)noise->improbable,
-                     "distinguishers", tests);
+                     noise->sum_chi / n, "entropy", noise->sum_entropy / n, "compressed",
+                     noise->sum_ratio / n, "least_p", noise->count ? noise->least_p : 1.0, "improbable",
+                     (json_int_t)noise->improbable, "distinguishers", tests);
 }
 
 void drill_noise_release(struct drill_noise *noise)

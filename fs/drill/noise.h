@@ -23,12 +23,15 @@ struct drill_noise {
 
 /* So small that noise does not come to it in any drill. */
 #define DRILL_IMPROBABLE 1e-9
+/* Artifacts and other objects, as they are and xored, by every score. */
+#define DRILL_FAMILY (4 * DRILL_SCORES)
 
 enum lethe_err drill_noise_add(struct drill_noise *noise, const uint8_t *bytes, size_t len, size_t width,
                                struct drill_random *random) LETHE_MUST_CHECK;
 /*
- * For every score the AUC of real against random with its 95 % interval. *told is set when the attack succeeded: an
- * improbable string, or an interval at 1 - 1e-4 (for all scores together) that does not contain a half.
+ * For every score the AUC of real against random with its interval, at 95 % for all the DRILL_FAMILY intervals of a
+ * drill together (Bonferroni). *told is set when the attack succeeded: an improbable string, or an AUC as far from a
+ * half as noise has once in 1 / DRILL_IMPROBABLE drills.
  */
 json_t *drill_noise_json(struct drill_noise *noise, bool *told);
 void drill_noise_release(struct drill_noise *noise);

@@ -9,7 +9,8 @@ static const char style[] =
     "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
     "<meta name=\"color-scheme\" content=\"light dark\">\n<title>lethefs: breach drill</title>\n<style>\n"
-    ":root{--ink:#1d1f21;--soft:#5b6166;--paper:#fbfaf7;--card:#fff;--line:#dedbd3;--good:#1b6e3c;--bad:#a3241b;"
+    ":root{--ink:#1d1f21;--soft:#5b6166;--paper:#fbfaf7;--card:#fff;--line:#dedbd3;--good:#1b6e3c;--bad:#"
+    "a3241b;"
     "--c0:#1b5fa8;--c1:#b3541e;--c2:#2e7d4f;--c3:#7a3b93}\n"
     "@media(prefers-color-scheme:dark){:root{--ink:#e8e6e1;--soft:#a3a8ac;--paper:#17181a;--card:#202225;"
     "--line:#36393d;--good:#6fcf97;--bad:#ff8a80;--c0:#7db7f0;--c1:#f0a36b;--c2:#7fd3a2;--c3:#cf9be6}}\n"
@@ -22,12 +23,14 @@ static const char style[] =
     "p{max-width:46rem;margin:.5rem 0}\n"
     "section{margin:2.5rem 0;padding-top:1.5rem;border-top:1px solid var(--line)}\n"
     ".verdicts{list-style:none;margin:0;padding:0;display:grid;gap:.75rem}\n"
-    ".verdicts li{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.75rem 1rem}\n"
+    ".verdicts li{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.75rem "
+    "1rem}\n"
     ".verdicts b{display:block}\n.good{color:var(--good)}\n.bad{color:var(--bad)}\n"
     ".soft{color:var(--soft);font-size:.95rem}\n"
     ".row{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(45%,10.5rem),1fr));gap:.75rem;"
     "margin:0 0 1.25rem;align-items:start}\n"
-    "figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:.5rem;overflow:hidden}\n"
+    "figure{margin:0;background:var(--card);border:1px solid "
+    "var(--line);border-radius:.5rem;overflow:hidden}\n"
     "figure img{display:block;width:100%;height:auto;image-rendering:auto}\n"
     "figcaption{padding:.5rem .75rem;font-size:.875rem;line-height:1.35;color:var(--soft)}\n"
     ".plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem}\n"
@@ -158,7 +161,8 @@ static double place_y(double y, double least, double most)
     return TOP + PLOT_H - (y - least) / (most - least) * PLOT_H;
 }
 
-static void begin_plot(struct lethe_buf *out, const char *title, const char *x, const char *y, double least, double most)
+static void begin_plot(struct lethe_buf *out, const char *title, const char *x, const char *y, double least,
+                       double most)
 {
     lethe_buf_print(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">\n", LEFT + PLOT_W + 20,
                     TOP + PLOT_H + 96, title);
@@ -178,8 +182,9 @@ static void begin_plot(struct lethe_buf *out, const char *title, const char *x, 
 }
 
 /* One line of a plot: thief's rows in their order, x either log10(known) or strength. */
-static void plot_line(struct lethe_buf *out, const json_t *rows, const char *thief, int strength, bool by_known,
-                      const char *value, double most_x, double least, double most, int colour, const char *legend)
+static void plot_line(struct lethe_buf *out, const json_t *rows, const char *thief, int strength,
+                      bool by_known, const char *value, double most_x, double least, double most, int colour,
+                      const char *legend)
 {
     const json_t *row;
     size_t i, points = 0;
@@ -194,7 +199,8 @@ static void plot_line(struct lethe_buf *out, const json_t *rows, const char *thi
         if (strcmp(text_of(row, "thief"), thief) != 0 || (by_known ? at != strength || known < 1 : false)) {
             continue;
         }
-        if (!by_known && known > 0 && i + 1 < json_array_size(rows)) { /* the last of a strength: all that is known */
+        if (!by_known && known > 0 &&
+            i + 1 < json_array_size(rows)) { /* the last of a strength: all that is known */
             const json_t *later;
             size_t j;
             bool last = true;
@@ -232,7 +238,8 @@ static void say_plots(const json_t *report, struct lethe_buf *out)
     lethe_buf_print(
         out,
         "<section>\n<h2>What known photos are worth, and what strength is</h2>\n<div class=\"plots\">\n");
-    begin_plot(out, "PSNR of least squares against the number of known photos", "known photos", "PSNR, dB", 5, 45);
+    begin_plot(out, "PSNR of least squares against the number of known photos", "known photos", "PSNR, dB", 5,
+               45);
     for (int n = 0; n <= 3; n++) {
         lethe_buf_print(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>", place_x(n, 0, 3),
                         TOP + PLOT_H + 18,
@@ -372,8 +379,9 @@ static void say_object(struct lethe_buf *out, const json_t *object, const char *
 
 enum lethe_err drill_show_page(const struct drill_show *show, const json_t *report, struct lethe_buf *out)
 {
-    static const char *const sections[] = {"inventory", "key_slots", "statistics", "sealing", "controls", "sizes",
-                                           "keys_leaked", "guessing", "device", "tampering", "contents"};
+    static const char *const sections[] = {"inventory", "key_slots", "statistics",  "sealing",
+                                           "controls",  "sizes",     "keys_leaked", "guessing",
+                                           "device",    "tampering", "contents"};
     const json_t *item;
     size_t i;
     enum lethe_err err;
@@ -425,11 +433,12 @@ enum lethe_err drill_show_page(const struct drill_show *show, const json_t *repo
             lethe_buf_print(out, "</section>\n");
         }
     }
-    lethe_buf_print(out,
-                    "<p class=\"soft\">lethefs %s, seed %lld, leak: %s. Intervals are of 95 %%: Wilson's for "
-                    "shares, Hanley and"
-                    " McNeil's for AUC, bootstrap for PSNR.</p>\n</main>\n</body>\n</html>\n",
-                    text_of(report, "version"), json_integer_value(json_object_get(report, "seed")),
-                    text_of(report, "leak"));
+    lethe_buf_print(
+        out,
+        "<p class=\"soft\">lethefs %s, seed %lld, leak: %s. Intervals are of 95 %%: Wilson's for "
+        "shares, Hanley and McNeil's for the AUC of a known photo, bootstrap for PSNR; those about chance, "
+        "of Mann and Whitney, are so for all together.</p>\n</main>\n</body>\n</html>\n",
+        text_of(report, "version"), json_integer_value(json_object_get(report, "seed")),
+        text_of(report, "leak"));
     return err ? err : lethe_buf_status(out);
 }

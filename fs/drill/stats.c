@@ -72,7 +72,8 @@ double drill_chi_square_p(double chi)
     return 1 - drill_phi((cbrt(chi / k) - (1 - spread)) / sqrt(spread));
 }
 
-/* Pearson's correlation of count pairs (bytes[i], bytes[i + step]) that lie in the same row of row bytes (0: any). */
+/* Pearson's correlation of count pairs (bytes[i], bytes[i + step]) that lie in the same row of row bytes (0:
+ * any). */
 static double correlation(const uint8_t *bytes, size_t len, size_t step, size_t row)
 {
     double n = 0, sx = 0, sy = 0, sxx = 0, syy = 0, sxy = 0, spread;
@@ -123,7 +124,8 @@ void drill_bytes_measure(const uint8_t *bytes, size_t len, size_t width, struct 
     }
 }
 
-void drill_npcr_measure(const uint8_t *a, const uint8_t *b, size_t count, double alpha, struct drill_npcr *out)
+void drill_npcr_measure(const uint8_t *a, const uint8_t *b, size_t count, double alpha,
+                        struct drill_npcr *out)
 {
     const double f = 255;
     double changed = 0, sum = 0, n = count ? (double)count : 1, mean, spread;
@@ -196,6 +198,11 @@ struct drill_interval drill_auc(double *positives, size_t m, double *negatives, 
     return (struct drill_interval){a, fmax(0, a - z * spread), fmin(1, a + z * spread)};
 }
 
+double drill_auc_chance(size_t m, size_t n, double z)
+{
+    return m && n ? z * sqrt(((double)m + (double)n + 1) / (12 * (double)m * (double)n)) : 0.5;
+}
+
 struct drill_interval drill_bootstrap(const double *values, size_t count, struct drill_random *random)
 {
     double means[DRAWS], sum = 0;
@@ -215,5 +222,6 @@ struct drill_interval drill_bootstrap(const double *values, size_t count, struct
         means[draw] = total / (double)count;
     }
     qsort(means, DRAWS, sizeof *means, compare);
-    return (struct drill_interval){sum / (double)count, means[DRAWS * 25 / 1000], means[DRAWS * 975 / 1000 - 1]};
+    return (struct drill_interval){sum / (double)count, means[DRAWS * 25 / 1000],
+                                   means[DRAWS * 975 / 1000 - 1]};
 }

@@ -59,6 +59,12 @@ struct drill_interval drill_wilson(size_t hits, size_t tries, double z);
  * and B. J. McNeil (1982) at z deviations; degenerate 0 and 1 get Wilson's. Sorts both arrays.
  */
 struct drill_interval drill_auc(double *positives, size_t m, double *negatives, size_t n, double z);
+/*
+ * Half the width of an interval about such a chance, at z deviations, that holds a half as often as the rank test of
+ * H. B. Mann and D. R. Whitney (1947) finds nothing: with the deviation of scores that do not differ, whose normal
+ * approximation errs to the safe side for few.
+ */
+double drill_auc_chance(size_t m, size_t n, double z);
 /* The mean of values, and its 95 % interval by bootstrap over them (percentiles of 1,000 draws; Efron, 1979). */
 struct drill_interval drill_bootstrap(const double *values, size_t count, struct drill_random *random);
 

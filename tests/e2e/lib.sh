@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # What the end-to-end tests share. Sourced with the build folder in $1; each test works in a folder of its own, $WORK,
-# with its own state and cache, and leaves nothing mounted. SEED (printed) makes a run repeatable.
+# with its own state and cache, and leaves nothing mounted. SEED (printed; always the same in the quick form) makes
+# a run repeatable.
 set -Eeuo pipefail
 
 # No command stops a test without a word: which one, where, and on whose behalf.
@@ -18,7 +19,7 @@ trap 'stopped $? "$BASH_COMMAND" >&2' ERR
 BUILD=$1
 LETHEFS=$BUILD/lethefs
 SHARED=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/../shared/photos
-SEED=${SEED:-$RANDOM}
+SEED=${SEED:-$([ -n "${LETHE_LONG:-}" ] && echo $RANDOM || echo 1)}
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/lethefs-e2e.XXXXXX")
 export XDG_STATE_HOME=$WORK/state XDG_CACHE_HOME=$WORK/cache
 VAULT=${VAULT:-$WORK/vault} # or s3://bucket/prefix, with AWS_* in the environment

@@ -82,6 +82,11 @@ static void curves(void **state)
 
     (void)state;
     NEAR(auc.value, 8.5 / 9, 1e-12); /* of nine pairs eight are right and one is even */
+    /* Tables of Mann and Whitney: at 8 and 8, 13 of 64 are beyond chance at 0.05, 14 are not. */
+    assert_true(0.5 - drill_auc_chance(8, 8, DRILL_Z95) < 14 / 64.0);
+    assert_true(0.5 - drill_auc_chance(8, 8, DRILL_Z95) > 12 / 64.0);
+    assert_true(drill_auc_chance(5, 5, 6) > 0.5); /* so few never tell anything */
+    NEAR(drill_auc_chance(0, 5, 1), 0.5, 0);
     for (size_t i = 0; i < 200; i++) {
         values[i] = 10 + 2 * drill_normal(&random);
     }
