@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHANGES 8
-
 struct change {
     char key[LETHE_STORE_KEY_MAX + 1];
     uint8_t *bytes; /* NULL: gone */
@@ -15,9 +13,10 @@ struct change {
 
 struct drill_copy {
     struct lethe_store *base;
-    struct change changes[CHANGES];
-    size_t count;
-    const char *lie;
+    struct change *changes;
+    size_t count, room;
+    enum drill_lie lie;
+    char liar[LETHE_STORE_KEY_MAX + 1]; /* the key that is hidden, or made up */
 };
 
 struct view {
@@ -71,8 +70,9 @@ static enum lethe_err view_put(struct lethe_store *store, const char *key, const
     return drill_copy_set(copy_of(store), key, bytes, len);
 }
 
-static enum lethe_err view_replace(struct lethe_store *store, const char *key, const uint8_t *bytes, size_t len,
-                                   const struct lethe_store_version *expected, struct lethe_store_version *version)
+static enum lethe_err view_replace(struct lethe_store *store, const char *key, const uint8_t *bytes,
+                                   size_t len, const struct lethe_store_version *expected,
+                                   struct lethe_store_version *version)
 {
     (void)expected;
     (void)version;
@@ -97,7 +97,7 @@ static enum lethe_err view_stat(struct lethe_store *store, const char *key, stru
     } else {
         *out = (struct lethe_store_stat){.size = change->len};
     }
-    if (!err && copy->lie) {
+    if (!err && copy->lie == DRILL_LIE_SIZES) {
         out->size++;
     }
     return err;
@@ -109,15 +109,24 @@ struct listing {
     void *context;
 };
 
+static enum lethe_err tell(const struct listing *listing, const char *key,
+                           const struct lethe_store_stat *stat)
+{
+    const struct drill_copy *copy = copy_of(listing->store);
+    struct lethe_store_stat told = *stat;
+
+    if (copy->lie == DRILL_LIE_HIDE && strcmp(key, copy->liar) == 0) {
+        return LETHE_OK;
+    }
+    told.size += copy->lie == DRILL_LIE_SIZES;
+    return listing->each(listing->context, key, &told);
+}
+
 static enum lethe_err list_base(void *context, const char *key, const struct lethe_store_stat *stat)
 {
     const struct listing *listing = context;
-    const struct drill_copy *copy = copy_of(listing->store);
 
-    if (change_of(copy, key) || (copy->lie && strncmp(key, copy->lie, strlen(copy->lie)) == 0)) {
-        return LETHE_OK;
-    }
-    return listing->each(listing->context, key, stat);
+    return change_of(copy_of(listing->store), key) ? LETHE_OK : tell(listing, key, stat);
 }
 
 static enum lethe_err view_list(struct lethe_store *store, const char *prefix,
@@ -126,6 +135,7 @@ static enum lethe_err view_list(struct lethe_store *store, const char *prefix,
                                 void *context)
 {
     struct listing listing = {store, each, context};
+    const struct lethe_store_stat made_up = {.size = 1};
     struct drill_copy *copy = copy_of(store);
     enum lethe_err err = lethe_store_list(copy->base, prefix, list_base, &listing);
 
@@ -133,8 +143,11 @@ static enum lethe_err view_list(struct lethe_store *store, const char *prefix,
         const struct lethe_store_stat stat = {.size = copy->changes[i].len};
 
         if (copy->changes[i].bytes && strncmp(copy->changes[i].key, prefix, strlen(prefix)) == 0) {
-            err = each(context, copy->changes[i].key, &stat);
+            err = tell(&listing, copy->changes[i].key, &stat);
         }
+    }
+    if (!err && copy->lie == DRILL_LIE_MADE_UP && strncmp(copy->liar, prefix, strlen(prefix)) == 0) {
+        err = tell(&listing, copy->liar, &made_up);
     }
     return err;
 }
@@ -170,6 +183,7 @@ void drill_copy_free(struct drill_copy *copy)
 {
     if (copy) {
         drill_copy_reset(copy);
+        free(copy->changes);
         free(copy);
     }
 }
@@ -194,7 +208,7 @@ void drill_copy_reset(struct drill_copy *copy)
         free(copy->changes[i].bytes);
     }
     copy->count = 0;
-    copy->lie = NULL;
+    copy->lie = DRILL_LIE_NONE;
 }
 
 enum lethe_err drill_copy_set(struct drill_copy *copy, const char *key, const uint8_t *bytes, size_t len)
@@ -207,8 +221,14 @@ enum lethe_err drill_copy_set(struct drill_copy *copy, const char *key, const ui
             change = &copy->changes[i];
         }
     }
-    if (!change && copy->count == CHANGES) {
-        return LETHE_ERR_NOSPACE;
+    if (!change && copy->count == copy->room) {
+        struct change *grown = realloc(copy->changes, (copy->room + 16) * sizeof *grown);
+
+        if (!grown) {
+            return LETHE_ERR_NOMEM;
+        }
+        copy->changes = grown;
+        copy->room += 16;
     }
     if (bytes) {
         own = malloc(len ? len : 1);
@@ -236,7 +256,8 @@ enum lethe_err drill_copy_get(struct drill_copy *copy, const char *key, struct l
     return lethe_store_get(&view.store, key, 0, UINT64_MAX, out, NULL);
 }
 
-void drill_copy_lie(struct drill_copy *copy, const char *prefix)
+void drill_copy_lie(struct drill_copy *copy, enum drill_lie lie, const char *key)
 {
-    copy->lie = prefix;
+    copy->lie = lie;
+    snprintf(copy->liar, sizeof copy->liar, "%s", key);
 }

@@ -20,7 +20,8 @@ void drill_copy_reset(struct drill_copy *copy);
 /* The key's bytes from now on; bytes NULL: it is gone. */
 enum lethe_err drill_copy_set(struct drill_copy *copy, const char *key, const uint8_t *bytes, size_t len) LETHE_MUST_CHECK;
 enum lethe_err drill_copy_get(struct drill_copy *copy, const char *key, struct lethe_buf *out) LETHE_MUST_CHECK;
-/* From now on the listing and sizes lie: sizes are off by one, and nothing below prefix is shown. NULL: honest. */
-void drill_copy_lie(struct drill_copy *copy, const char *prefix);
+/* How listings lie: one key is left out; every size, in listings and asked for, is one too many; or a key is made up. */
+enum drill_lie { DRILL_LIE_NONE, DRILL_LIE_HIDE, DRILL_LIE_SIZES, DRILL_LIE_MADE_UP };
+void drill_copy_lie(struct drill_copy *copy, enum drill_lie lie, const char *key);
 
 #endif

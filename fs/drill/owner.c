@@ -26,7 +26,8 @@ static int remove_entry(const char *path, const struct stat *stat, int type, str
     return remove(path);
 }
 
-/* The device's sealed pairs, copied: what is found in the vault is kept beside them, and that must not be the state. */
+/* The device's sealed pairs, copied: what is found in the vault is kept beside them, and that must not be the
+ * state. */
 static enum lethe_err copy_pairs(const struct drill_owner *owner, const char *to)
 {
     char from[4096], path[4400];
@@ -57,8 +58,8 @@ static enum lethe_err copy_pairs(const struct drill_owner *owner, const char *to
     return err;
 }
 
-enum lethe_err drill_owner_replay(const struct drill_owner *owner, struct lethe_vault *vault, const char *name,
-                                  struct lethe_db **db)
+enum lethe_err drill_owner_replay(const struct drill_owner *owner, struct lethe_vault *vault,
+                                  const char *name, struct lethe_db **db)
 {
     struct lethe_segment last = {0};
     struct lethe_head head;
@@ -78,7 +79,8 @@ enum lethe_err drill_owner_replay(const struct drill_owner *owner, struct lethe_
     return err;
 }
 
-/* The second store of fidelity split, where this device remembers it, for reading: it tells what the photos were. */
+/* The second store of fidelity split, where this device remembers it, for reading: it tells what the photos
+ * were. */
 static enum lethe_err open_second(const struct drill_owner *owner, struct lethe_vault *vault)
 {
     const struct lethe_store_options options = {.read_only = true};
@@ -88,10 +90,14 @@ static enum lethe_err open_second(const struct drill_owner *owner, struct lethe_
 
     if (lethe_vault_settings(vault)->fidelity == LETHE_FIDELITY_SPLIT) {
         err = lethe_second_recall(vault, owner->state_dir, &location);
-        err = err ? err : location ? lethe_store_open_with(location, false, &options, &second) : LETHE_ERR_NOT_FOUND;
+        err = err        ? err
+              : location ? lethe_store_open_with(location, false, &options, &second)
+                         : LETHE_ERR_NOT_FOUND;
         if (err) {
-            lethe_log(LETHE_LOG_ERROR, "the second store is not at hand (%s): without it nobody knows what the photos were,"
-                      " and no thief can be judged; mount once with --residuals", lethe_err_str(err));
+            lethe_log(LETHE_LOG_ERROR,
+                      "the second store is not at hand (%s): without it nobody knows what the photos were,"
+                      " and no thief can be judged; mount once with --residuals",
+                      lethe_err_str(err));
         } else {
             lethe_vault_set_second(vault, second);
         }
@@ -100,7 +106,8 @@ static enum lethe_err open_second(const struct drill_owner *owner, struct lethe_
     return err;
 }
 
-enum lethe_err drill_owner_vault(const struct drill_owner *owner, struct lethe_store *store, struct lethe_vault **out)
+enum lethe_err drill_owner_vault(const struct drill_owner *owner, struct lethe_store *store,
+                                 struct lethe_store *second, struct lethe_vault **out)
 {
     struct lethe_vault_file *file = NULL;
     struct lethe_secret *master = NULL, *device = NULL;
@@ -114,6 +121,7 @@ enum lethe_err drill_owner_vault(const struct drill_owner *owner, struct lethe_s
     err = err ? err : lethe_secret_new(lethe_secret_bytes(lethe_vault_device(owner->vault)), &device);
     if (err) {
         lethe_store_close(store);
+        lethe_store_close(second);
         lethe_vault_file_free(file);
         lethe_secret_free(master);
         lethe_secret_free(device);
@@ -121,7 +129,12 @@ enum lethe_err drill_owner_vault(const struct drill_owner *owner, struct lethe_s
     }
     snprintf(pairs, sizeof pairs, "%s/pairs", owner->scratch);
     err = lethe_vault_new(store, file, hash, master, device, pairs, out);
-    return err ? err : open_second(owner, *out);
+    if (!err && second) {
+        lethe_vault_set_second(*out, second);
+    } else {
+        lethe_store_close(second);
+    }
+    return err;
 }
 
 /* The first vault: unlocked with both secrets. */
@@ -144,8 +157,8 @@ static enum lethe_err unlock(const struct drill *drill, struct drill_owner *owne
     if (!err) {
         err = lethe_vault_file_unlock(file, options->passphrase, options->passphrase_len, device, &master);
         if (err) {
-            lethe_log(LETHE_LOG_ERROR, "%s does not open with this passphrase on this device: %s", options->location,
-                      lethe_err_str(err));
+            lethe_log(LETHE_LOG_ERROR, "%s does not open with this passphrase on this device: %s",
+                      options->location, lethe_err_str(err));
         }
     }
     err = err ? err : lethe_session_device_root(master, &id, &owner->device_root);
@@ -206,8 +219,8 @@ void drill_owner_free(struct drill_owner *owner)
     free(owner);
 }
 
-enum lethe_err drill_owner_contents(const struct drill_owner *owner, const char *sql, size_t most, struct lethe_id **ids,
-                                    size_t *count)
+enum lethe_err drill_owner_contents(const struct drill_owner *owner, const char *sql, size_t most,
+                                    struct lethe_id **ids, size_t *count)
 {
     sqlite3_stmt *statement;
     char query[512];
@@ -220,7 +233,8 @@ enum lethe_err drill_owner_contents(const struct drill_owner *owner, const char 
         return LETHE_ERR_NOMEM;
     }
     snprintf(query, sizeof query,
-             "SELECT id FROM content WHERE %s AND id IN (SELECT content FROM inode WHERE content IS NOT NULL) ORDER BY id",
+             "SELECT id FROM content WHERE %s AND id IN (SELECT content FROM inode WHERE content IS NOT "
+             "NULL) ORDER BY id",
              sql);
     lethe_db_lock(owner->db);
     err = lethe_db_statement(owner->db, query, &statement);

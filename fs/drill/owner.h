@@ -22,8 +22,11 @@ struct drill_owner {
 enum lethe_err drill_owner_open(const struct drill *drill, struct drill_owner **out) LETHE_MUST_CHECK;
 void drill_owner_free(struct drill_owner *owner); /* NULL does nothing */
 
-/* A vault over store (taken, also on failure) with the owner's keys: vault.json is read, and must verify. */
-enum lethe_err drill_owner_vault(const struct drill_owner *owner, struct lethe_store *store,
+/*
+ * A vault over store with the owner's keys: vault.json is read, and must verify. second: its second store in fidelity
+ * split, else NULL. Both are taken, also on failure.
+ */
+enum lethe_err drill_owner_vault(const struct drill_owner *owner, struct lethe_store *store, struct lethe_store *second,
                                  struct lethe_vault **out) LETHE_MUST_CHECK;
 /* Fills a fresh database in the scratch folder from the vault's newest epoch; *db is owned by the caller. */
 enum lethe_err drill_owner_replay(const struct drill_owner *owner, struct lethe_vault *vault, const char *name,

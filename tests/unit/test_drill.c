@@ -312,7 +312,7 @@ static void tampering_needs_a_copy(void **state)
     assert_int_equal(lethe_store_get(view, "o/aa/b", 1, UINT64_MAX, &out, NULL), LETHE_OK);
     assert_int_equal(out.len, 1);
     assert_int_equal(lethe_store_stat(view, "o/aa/c", &stat), LETHE_OK);
-    drill_copy_lie(copy, "o/aa/c");
+    drill_copy_lie(copy, DRILL_LIE_SIZES, "");
     assert_int_equal(lethe_store_stat(view, "o/aa/c", &stat), LETHE_OK);
     assert_int_equal(stat.size, 2);
     assert_int_equal(lethe_store_remove(view, "o/aa/b"), LETHE_OK);
