@@ -14,7 +14,6 @@
 
 /* Chosen on photographs: about 1, 0.5, 0.15 and 0.05 bits per pixel. */
 static const uint8_t strength_rates[LETHE_STRENGTHS] = {2, 5, 10, 15};
-static const uint16_t strength_dither[LETHE_STRENGTHS] = {256, 256, 256, 256};
 static const uint16_t strength_noise[LETHE_STRENGTHS] = {0, 0, 0, 64};
 
 unsigned strength_rate(unsigned strength)
@@ -214,7 +213,9 @@ enum lethe_err export_pair(const struct params *p, struct lethe_buf *out)
     put_decrypter_linear(p, w);
     put_decrypter_conv(p, w);
     memcpy(w->rate, strength_rates, sizeof w->rate);
-    memcpy(w->dither, strength_dither, sizeof w->dither);
+    for (size_t i = 0; i < LETHE_STRENGTHS; i++) {
+        w->dither[i] = (uint16_t)lrintf(256 * rate_dither(strength_rates[i]));
+    }
     memcpy(w->noise, strength_noise, sizeof w->noise);
     err = lethe_weights_serialise(w, out);
     free(w);

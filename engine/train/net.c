@@ -41,6 +41,11 @@ float rate_place(unsigned rate)
     return ((float)rate - 7.5f) / 7.5f;
 }
 
+float rate_dither(unsigned rate)
+{
+    return rate < 13 ? 0.5f : 1;
+}
+
 enum lethe_err workspace_new(struct workspace **out)
 {
     *out = NULL;
@@ -404,7 +409,7 @@ void net_crop(struct workspace *space, lethe_gemm_fn gemm, const struct params *
     for (size_t cell = 0; cell < CELLS; cell++) {
         for (size_t k = 0; k < LATENTS; k++) {
             float v = options->latents ? options->latents[cell][k] : s->y[cell][k] * enc_gain[k];
-            float z = options->latents ? v : quantise(v, options->dither, &seed);
+            float z = options->latents ? v : quantise(v, rate_dither(rate), &seed);
 
             s->v[cell][k] = v;
             s->z[cell][k] = z;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A stand-in for an unknown Decrypter: the same architecture, fitted to known latents and pictures of one rate, from
- * the least-squares linear map that the caller gives and a convolutional branch at random. Adam, as in trainer.c.
+ * A stand-in for an unknown Decrypter: the same architecture, fitted to known latents and pictures of one
+ * rate, from the least-squares linear map that the caller gives and a convolutional branch at random. Adam,
+ * as in trainer.c.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -66,18 +67,20 @@ static void crop_work(void *context, size_t index)
 
     mix64(&state);
     take_crop(s, index, &state);
-    net_crop(s->spaces[index], s->gemm, s->params, s->transposed, &options, &s->unused[BATCH], s->rate, s->pixels[index],
-             0, &s->gradients[index], &s->unused[index], &s->results[index]);
+    net_crop(s->spaces[index], s->gemm, s->params, s->transposed, &options, &s->unused[BATCH], s->rate,
+             s->pixels[index], 0, &s->gradients[index], &s->unused[index], &s->results[index]);
 }
 
 static void descend(struct surrogate *s, uint32_t steps)
 {
     double done = (double)s->step / steps, warm = s->step < 50 ? (s->step + 1) / 50.0 : 1;
     float rate = (float)(warm * PEAK * (0.02 + 0.98 * 0.5 * (1 + cos(3.14159265 * done))));
-    float correct1 = (float)(1 / (1 - pow(0.9, s->step + 1))), correct2 = (float)(1 / (1 - pow(0.999, s->step + 1)));
+    float correct1 = (float)(1 / (1 - pow(0.9, s->step + 1))),
+          correct2 = (float)(1 / (1 - pow(0.999, s->step + 1)));
     float *p = (float *)s->params, *m = (float *)s->first, *v = (float *)s->second;
     const float *g = (const float *)s->gradients;
-    size_t linear = offsetof(struct params, dec_lin) / sizeof(float), bias = offsetof(struct params, dec_bias) / sizeof(float);
+    size_t linear = offsetof(struct params, dec_lin) / sizeof(float),
+           bias = offsetof(struct params, dec_bias) / sizeof(float);
 
     for (size_t at = DECRYPTER_AT; at < PARAM_COUNT; at++) {
         float sum = 0, share = at < linear ? 0.5f : at < bias ? 0.1f : 1;
@@ -91,7 +94,8 @@ static void descend(struct surrogate *s, uint32_t steps)
     }
 }
 
-static void fill_weights(float *weights, size_t rows, size_t columns, size_t used, float scale, uint64_t *state)
+static void fill_weights(float *weights, size_t rows, size_t columns, size_t used, float scale,
+                         uint64_t *state)
 {
     float spread = scale * sqrtf(6.0f / (float)rows);
 
@@ -135,8 +139,9 @@ static void *zeroed(size_t count, size_t size)
     return memory;
 }
 
-enum lethe_err lethe_train_surrogate(const struct lethe_known *known, size_t count, const double (*linear)[LETHE_PIXELS],
-                                     uint64_t seed, uint32_t steps, struct lethe_pool *pool, struct lethe_buf *out)
+enum lethe_err lethe_train_surrogate(const struct lethe_known *known, size_t count,
+                                     const double (*linear)[LETHE_PIXELS], uint64_t seed, uint32_t steps,
+                                     struct lethe_pool *pool, struct lethe_buf *out)
 {
     struct surrogate *s = zeroed(1, sizeof *s);
     enum lethe_err err = s ? LETHE_OK : LETHE_ERR_NOMEM;

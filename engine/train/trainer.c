@@ -3,7 +3,7 @@
  * The optimiser's loop: sixteen crops a step, one for each rate, forward and backward on the pool; gradients
  * added in the order of the crops, whoever computed them; Adam (D. P. Kingma and J. Ba, 2015). Three phases:
  * joint in floating point, joint with weights and hidden values rounded as the integer network will have
- * them, and the Decrypter alone.
+ * them, and the Decrypter alone. From a given pair the first is left out.
  */
 #include "lethe/train.h"
 
@@ -11,15 +11,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/train/checkpoint.h"
 #include "engine/train/data.h"
 #include "engine/train/export.h"
+#include "engine/train/import.h"
 #include "engine/train/net.h"
 #include "engine/train/pca.h"
+#include "lethe/check.h"
 
 #define BATCH LETHE_RATES
 #define DEFAULT_STEPS 16000
 #define RANGES 32 /* pieces of the parameters, for the pool */
 #define PCA_CROPS 512
+#define TUNING_PEAK 0.2 /* the largest learning rate from a given pair, as a share of that from nothing */
 
 struct lethe_trainer {
     struct lethe_train_options options;
@@ -43,10 +47,12 @@ struct lethe_trainer {
     struct net_options net;
     uint32_t step;
     uint32_t steps;
+    bool ran;           /* once */
     size_t first_param; /* the optimiser leaves those before it alone */
     float rate;         /* learning rate of this step */
     float correct1, correct2;
     float usual[BATCH]; /* loss at each rate, as a decaying average */
+    uint64_t pictures;  /* hash of those added */
     float weight[BATCH];
 };
 
@@ -73,7 +79,7 @@ enum lethe_err lethe_trainer_new(const struct lethe_train_options *options, stru
     }
     memset(trainer, 0, sizeof *trainer);
     trainer->options = *options;
-    trainer->steps = options->steps ? options->steps : DEFAULT_STEPS;
+    trainer->steps = options->steps ? options->steps : options->init ? DEFAULT_STEPS / 16 : DEFAULT_STEPS;
     trainer->gemm = lethe_gemm_best();
     *out = trainer;
     return LETHE_OK;
@@ -102,9 +108,24 @@ void lethe_trainer_free(struct lethe_trainer *trainer)
 enum lethe_err lethe_trainer_add(struct lethe_trainer *trainer, const struct lethe_raster *raster, bool halve,
                                  bool *used)
 {
-    bool ignored;
+    const struct lethe_ycc *picture;
+    bool taken;
+    enum lethe_err err = gallery_add(&trainer->gallery, raster, halve, &taken);
 
-    return gallery_add(&trainer->gallery, raster, halve, used ? used : &ignored);
+    if (!err && taken) {
+        picture = &trainer->gallery.pictures[trainer->gallery.count - 1];
+        for (unsigned plane = 0; plane < 3; plane++) {
+            uint64_t link[4] = {
+                trainer->pictures, picture->width, picture->height,
+                lethe_check64(picture->planes[plane], (size_t)picture->width * picture->height)};
+
+            trainer->pictures = lethe_check64(link, sizeof link);
+        }
+    }
+    if (used) {
+        *used = !err && taken;
+    }
+    return err;
 }
 
 static void *zeroed(size_t count, size_t size)
@@ -171,6 +192,10 @@ static enum lethe_err start(struct lethe_trainer *t)
     uint64_t state = t->options.seed ^ 0x6c65746865ull;
     struct params *p = t->params;
 
+    if (t->options.init) {
+        import_pair(lethe_pair_weights(t->options.init), p);
+        return LETHE_OK;
+    }
     for (size_t n = 0; n < PCA_CROPS; n++) {
         draw_crop(t, &state, t->crops[0]);
         for (size_t i = 0; i < CELLS * PIXELS; i++) {
@@ -272,8 +297,11 @@ static const char *schedule(struct lethe_trainer *t)
     double peak = 2e-3;
     double joint = 0.5;
 
-    t->net = (struct net_options){.lambda = 0.17f, .dither = 1};
-    t->net.quantised = done >= 0.25;
+    if (t->options.init) {
+        peak *= TUNING_PEAK;
+    }
+    t->net = (struct net_options){.lambda = 0.17f};
+    t->net.quantised = t->options.init || done >= 0.25;
     t->net.train_encrypter = done < joint;
     t->first_param = t->net.train_encrypter ? 0 : DECRYPTER_AT;
     if (done < joint) {
@@ -337,6 +365,65 @@ static bool report(struct lethe_trainer *t, struct tally *tally, const char *pha
     return go_on;
 }
 
+static struct lethe_train_about about(const struct lethe_trainer *t)
+{
+    struct lethe_train_about about = {.seed = t->options.seed,
+                                      .steps = t->steps,
+                                      .step = t->step,
+                                      .synthetic = t->options.synthetic,
+                                      .pictures = t->pictures};
+
+    if (t->options.init) {
+        about.init = *lethe_pair_id(t->options.init);
+    }
+    return about;
+}
+
+#define STATE_PARTS 5
+static void state_of(const struct lethe_trainer *t, struct checkpoint_part state[STATE_PARTS])
+{
+    state[0] = (struct checkpoint_part){(float *)t->params, PARAM_COUNT};
+    state[1] = (struct checkpoint_part){(float *)t->first, PARAM_COUNT};
+    state[2] = (struct checkpoint_part){(float *)t->second, PARAM_COUNT};
+    state[3] = (struct checkpoint_part){(float *)t->model, LETHE_RATES * sizeof *t->model / sizeof(float)};
+    state[4] = (struct checkpoint_part){(float *)(uintptr_t)t->usual, BATCH};
+}
+
+enum lethe_err lethe_trainer_save(const struct lethe_trainer *trainer, struct lethe_buf *out)
+{
+    struct checkpoint_part state[STATE_PARTS];
+    struct lethe_train_about now = about(trainer);
+
+    if (!trainer->params) {
+        return LETHE_ERR_ARG;
+    }
+    state_of(trainer, state);
+    return checkpoint_write(&now, state, STATE_PARTS, out);
+}
+
+enum lethe_err lethe_trainer_resume(struct lethe_trainer *trainer, const void *bytes, size_t len)
+{
+    struct checkpoint_part state[STATE_PARTS];
+    struct lethe_train_about saved, ours = about(trainer);
+    enum lethe_err err = lethe_train_about_read(bytes, len, &saved);
+
+    if (err) {
+        return err;
+    }
+    if (trainer->params || saved.seed != ours.seed || saved.steps != ours.steps ||
+        saved.synthetic != ours.synthetic || memcmp(&saved.init, &ours.init, sizeof ours.init) != 0 ||
+        saved.pictures != ours.pictures) {
+        return LETHE_ERR_ARG;
+    }
+    err = allocate(trainer);
+    if (!err) {
+        state_of(trainer, state);
+        err = checkpoint_read(bytes, len, state, STATE_PARTS);
+    }
+    trainer->step = saved.step;
+    return err;
+}
+
 enum lethe_err lethe_trainer_run(struct lethe_trainer *trainer, struct lethe_pool *pool,
                                  struct lethe_buf *out)
 {
@@ -344,17 +431,18 @@ enum lethe_err lethe_trainer_run(struct lethe_trainer *trainer, struct lethe_poo
     struct tally tally = {0};
     enum lethe_err err;
 
-    if (t->gallery.count == 0 && !t->options.synthetic) {
+    if (t->ran || (t->gallery.count == 0 && !t->options.synthetic)) {
         return LETHE_ERR_ARG;
     }
-    err = t->params ? LETHE_ERR_ARG : allocate(t); /* a trainer runs once */
-    if (!err) {
-        err = start(t);
+    t->ran = true;
+    if (!t->params) { /* else it was resumed */
+        err = allocate(t);
+        err = err ? err : start(t);
+        if (err) {
+            return err;
+        }
     }
-    if (err) {
-        return err;
-    }
-    for (t->step = 0; t->step < t->steps;) {
+    while (t->step < t->steps) {
         const char *phase = schedule(t);
 
         round_params(t);

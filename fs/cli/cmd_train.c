@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Trains a model pair. The photos are read in the order of their paths, so that the same folder, seed and
- * steps give the same bytes.
+ * steps give the same bytes. From a given pair, every fifth photo is kept out of the training, and the result
+ * must do better on those.
  */
 #include "fs/cli/cli.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,19 +15,26 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fs/cli/paths.h"
+#include "fs/cli/train_measure.h"
 #include "fs/file.h"
-#include "lethe/codec.h"
 #include "lethe/seal.h"
 #include "lethe/train.h"
 
-#define FILE_MAX_BYTES (512u << 20)
 #define CHECKED_PHOTOS 8 /* that the finished pair is measured on */
+#define HELD_PHOTOS 24   /* the same, when it must do better than another */
+#define HOLD_EVERY 5
+#define LEAST_GAIN 0.02 /* dB; chance alone comes to a few thousandths */
 #define PROBE_STEPS 40
+#define SAVE_MS 60000
 
 struct training {
-    struct lethe_paths paths;
+    struct lethe_paths paths, held; /* all, and those that only measure: borrowed from paths */
     struct lethe_pool *pool;
+    struct lethe_trainer *trainer;
+    struct lethe_pair *init; /* to go on from, or NULL */
+    char part[PATH_MAX];     /* where the training is saved while it goes */
+    struct lethe_buf saved;  /* what it goes on from; empty: from the start */
+    int64_t saved_ms;
     uint64_t seed, minutes;
     bool synthetic;
     struct lethe_progress progress;
@@ -59,7 +68,19 @@ static enum lethe_err find_photos(struct training *training, const struct lethe_
         err = lethe_paths_add(&training->paths, folders->values[i]);
     }
     lethe_paths_sort(&training->paths);
+    if (training->init && !err) {
+        training->held.path = calloc(training->paths.count / HOLD_EVERY + 1, sizeof *training->held.path);
+        for (size_t i = HOLD_EVERY - 1; i < training->paths.count && training->held.path; i += HOLD_EVERY) {
+            training->held.path[training->held.count++] = training->paths.path[i];
+        }
+        err = training->held.path ? LETHE_OK : LETHE_ERR_NOMEM;
+    }
     return err;
+}
+
+static bool is_held(const struct training *training, size_t index)
+{
+    return training->init && index % HOLD_EVERY == HOLD_EVERY - 1;
 }
 
 /* Decodes a file if it is a picture; *jpeg tells which. */
@@ -69,13 +90,26 @@ static bool read_picture(const char *path, struct lethe_raster *raster, bool *jp
     bool done = false;
 
     *raster = (struct lethe_raster){0};
-    if (!lethe_file_read(path, FILE_MAX_BYTES, &file) && file.len > 8) {
+    if (!lethe_file_read(path, LETHE_TRAIN_FILE_MAX, &file) && file.len > 8) {
         *jpeg = file.data[0] == 0xff && file.data[1] == 0xd8;
         done = !(*jpeg ? lethe_jpeg_read(file.data, file.len, &lethe_image_limits_default, raster)
                        : lethe_png_read(file.data, file.len, &lethe_image_limits_default, raster));
     }
     lethe_buf_release(&file);
     return done;
+}
+
+/* So that an end by chance costs a minute. A failure to is no reason to stop; the last one is told by its
+ * caller. */
+static enum lethe_err save(struct training *training)
+{
+    struct lethe_buf bytes = {0};
+    enum lethe_err err = lethe_trainer_save(training->trainer, &bytes);
+
+    err = err ? err : lethe_file_write_durably(training->part, bytes.data, bytes.len, 0600);
+    lethe_buf_release(&bytes);
+    training->saved_ms = now_ms();
+    return err;
 }
 
 static bool on_progress(void *context, const struct lethe_train_progress *progress)
@@ -92,6 +126,9 @@ static bool on_progress(void *context, const struct lethe_train_progress *progre
         training->step_ms = (double)(now_ms() - training->started) / (progress->step - 1);
         return false;
     }
+    if (!training->probe && !interrupted && now_ms() - training->saved_ms > SAVE_MS) {
+        (void)save(training);
+    }
     return !interrupted;
 }
 
@@ -104,6 +141,7 @@ static enum lethe_err prepare(struct training *training, uint32_t steps, bool pr
         .steps = steps,
         .report = probe ? 1 : 20,
         .synthetic = training->synthetic,
+        .init = training->init,
         .progress = on_progress,
         .context = training,
     };
@@ -117,8 +155,8 @@ static enum lethe_err prepare(struct training *training, uint32_t steps, bool pr
 
         if (interrupted) {
             err = LETHE_ERR_CANCELLED;
-        } else if (read_picture(training->paths.path[i], &raster, &jpeg)) {
-            err = lethe_trainer_add(*out, &raster, jpeg, &taken);
+        } else if (!is_held(training, i) && read_picture(training->paths.path[i], &raster, &jpeg)) {
+            err = lethe_trainer_add(*out, &raster, jpeg && !training->init, &taken);
             *used += taken;
             lethe_raster_release(&raster);
         }
@@ -153,130 +191,174 @@ static enum lethe_err count_steps(struct training *training, uint32_t *steps)
     return err;
 }
 
-/* One photo at one strength: adds to the quality; returns the artifact's bits, 0 when it has no recipe. */
-static double measure_photo(const struct training *training, const struct lethe_pair *pair,
-                            const struct lethe_buf *file, unsigned strength, double *psnr, double *pixels)
+/* Tells what the pair does with photos. *gain: the mean over the strengths of what it does better than the
+ * first. */
+static void tell(const struct training *training, const struct lethe_pair *pair, double *gain)
 {
-    struct lethe_photo *photo = NULL;
-    struct lethe_photo_quality quality = {0};
-    struct lethe_buf artifact = {0}, residual = {0};
-    enum lethe_reason reason;
-    double bits = 0;
+    struct lethe_train_figures now, before = {0};
+    const struct lethe_paths *paths = training->init ? &training->held : &training->paths;
+    size_t most = training->init ? HELD_PHOTOS : CHECKED_PHOTOS;
 
-    if (!lethe_photo_parse(file->data, file->len, &lethe_image_limits_default, &photo, &reason) &&
-        !lethe_photo_encrypt(photo, pair, strength, lethe_random_system(), training->pool, &artifact) &&
-        !lethe_photo_residual(photo, pair, artifact.data, artifact.len, LETHE_EFFORT_FAST, training->pool,
-                              &residual, &quality)) {
-        bits = 8.0 * (double)artifact.len;
-        *psnr = lethe_quality_psnr(&quality);
-        *pixels = (double)lethe_photo_info(photo)->width * lethe_photo_info(photo)->height;
+    *gain = 0;
+    lethe_train_measure(paths, most, pair, training->pool, &now);
+    if (training->init) {
+        lethe_train_measure(paths, most, training->init, training->pool, &before);
     }
-    lethe_photo_free(photo);
-    lethe_buf_release(&artifact);
-    lethe_buf_release(&residual);
-    return bits;
-}
+    for (unsigned s = 0; s < LETHE_STRENGTHS && now.photos; s++) {
+        printf("strength %u: %.2f dB at %.3f bits per pixel", s, now.psnr[s], now.bpp[s]);
+        if (before.photos) {
+            double better = lethe_train_gain(&now, &before, s);
 
-/* What the pair's integers do with some of the photos, spread over the list. */
-static void measure(const struct training *training, const struct lethe_pair *pair)
-{
-    size_t stride = training->paths.count / CHECKED_PHOTOS + 1;
-
-    for (unsigned strength = 0; strength < 4 && training->paths.count; strength++) {
-        double psnr_sum = 0, bits_sum = 0, pixel_sum = 0;
-        unsigned count = 0;
-
-        for (size_t i = 0; i < training->paths.count && !interrupted; i += stride) {
-            struct lethe_buf file = {0};
-            double psnr = 0, pixels = 0, bits = 0;
-
-            if (!lethe_file_read(training->paths.path[i], FILE_MAX_BYTES, &file)) {
-                bits = measure_photo(training, pair, &file, strength, &psnr, &pixels);
-            }
-            lethe_buf_release(&file);
-            if (bits > 0) {
-                psnr_sum += psnr;
-                bits_sum += bits;
-                pixel_sum += pixels;
-                count++;
-            }
+            *gain += better / LETHE_STRENGTHS;
+            printf(", %+.2f dB", better);
         }
-        if (count) {
-            printf("strength %u: %.2f dB at %.3f bits per pixel (mean of %u of the photos)\n", strength,
-                   psnr_sum / count, bits_sum / pixel_sum, count);
-        }
+        printf(" (mean of %u photos%s)\n", now.photos, training->init ? " that were not trained on" : "");
     }
 }
 
-static int finish(const struct training *training, const struct lethe_buf *bytes, const char *path,
-                  uint32_t steps)
+static int finish(const struct training *training, const struct lethe_buf *bytes, const char *path)
 {
     struct lethe_pair *pair = NULL;
     char hex[33];
+    double gain = 0;
+    int code = LETHE_EXIT_DONE;
     enum lethe_err err = lethe_pair_parse(bytes->data, bytes->len, &pair);
 
-    err = err ? err : lethe_file_write_durably(path, bytes->data, bytes->len, 0600);
-    if (err) {
-        lethe_pair_free(pair);
-        return lethe_cli_fail(err, "the model %s cannot be written: %s", path, lethe_err_str(err));
+    if (!err) {
+        tell(training, pair, &gain);
+        if (training->init && gain < LEAST_GAIN) {
+            lethe_pair_free(pair);
+            (void)unlink(training->part);
+            return lethe_cli_fail(LETHE_ERR_ARG,
+                                  "the new pair is not better than the given one on photos that it was not "
+                                  "trained on (%+.2f dB): nothing was written; keep the given one, or give "
+                                  "more --photos or --steps",
+                                  gain);
+        }
+        err = lethe_file_write_durably(path, bytes->data, bytes->len, 0600);
     }
-    lethe_hex(lethe_pair_id(pair)->bytes, sizeof lethe_pair_id(pair)->bytes, hex);
-    printf("pair %s, %zu bytes, in %s: seed %" PRIu64 ", %" PRIu32 " steps\n", hex, bytes->len, path,
-           training->seed, steps);
-    measure(training, pair);
+    if (err) {
+        code = lethe_cli_fail(err, "the model %s cannot be written: %s", path, lethe_err_str(err));
+    } else {
+        (void)unlink(training->part);
+        lethe_hex(lethe_pair_id(pair)->bytes, sizeof lethe_pair_id(pair)->bytes, hex);
+        printf("pair %s, %zu bytes, in %s: seed %" PRIu64 ", %" PRIu32 " steps", hex, bytes->len, path,
+               training->seed, training->last.steps);
+        printf(training->init ? ", %.2f dB better than the given one\n" : "\n", gain);
+    }
     lethe_pair_free(pair);
-    return LETHE_EXIT_DONE;
+    return code;
+}
+
+/* What the saved training was: it goes on as such. */
+static enum lethe_err take_saved(struct training *training, uint32_t *steps)
+{
+    struct lethe_train_about about;
+    enum lethe_err err = lethe_file_read(training->part, LETHE_TRAIN_FILE_MAX, &training->saved);
+
+    err = err ? err : lethe_train_about_read(training->saved.data, training->saved.len, &about);
+    if (err) {
+        (void)lethe_cli_fail(err, "%s, where an unfinished training would be, cannot be read: %s",
+                             training->part, lethe_err_str(err));
+        return err;
+    }
+    training->seed = about.seed;
+    training->synthetic = about.synthetic;
+    *steps = about.steps;
+    return LETHE_OK;
 }
 
 static int train(struct training *training, const struct lethe_cli_list *folders, const char *out,
-                 uint32_t steps)
+                 uint32_t steps, bool resume)
 {
-    struct lethe_trainer *trainer = NULL;
     struct lethe_buf bytes = {0};
     size_t used = 0;
-    int code;
     enum lethe_err err = find_photos(training, folders);
 
+    if (!err && resume) {
+        err = take_saved(training, &steps);
+    }
     if (err) {
         return lethe_exit_code(err);
     }
     if (training->minutes) {
         err = count_steps(training, &steps);
     }
-    err = err ? err : prepare(training, steps, false, &trainer, &used);
+    err = err ? err : prepare(training, steps, false, &training->trainer, &used);
+    if (!err && training->init && (used == 0 || training->held.count == 0)) {
+        return lethe_cli_fail(LETHE_ERR_ARG,
+                              "%zu photos are too few to tune a pair: every fifth is needed to measure; give "
+                              "more --photos",
+                              training->paths.count);
+    }
     if (!err && used == 0 && !training->synthetic) {
-        code = lethe_cli_fail(LETHE_ERR_ARG,
+        return lethe_cli_fail(LETHE_ERR_ARG,
                               "there is no photo of at least 96x96 pixels to train on: give other --photos,"
                               " or leave --photos-only out");
-        goto out;
+    }
+    if (!err && resume) {
+        err = lethe_trainer_resume(training->trainer, training->saved.data, training->saved.len);
+        if (err) {
+            return lethe_cli_fail(
+                err,
+                "%s is of a training on other photos, or from another pair: give the same, or "
+                "remove it to begin again",
+                training->part);
+        }
     }
     if (!err) {
         fprintf(stderr, "training on %zu photos%s\n", used, training->synthetic ? " and drawn pictures" : "");
         lethe_progress_start(&training->progress, "training");
-        err = lethe_trainer_run(trainer, training->pool, &bytes);
+        training->saved_ms = now_ms();
+        err = lethe_trainer_run(training->trainer, training->pool, &bytes);
         lethe_progress_end(&training->progress);
     }
-    if (err) {
-        code = lethe_cli_fail(err, "training ended early: %s; nothing was written", lethe_err_str(err));
-    } else {
-        code = finish(training, &bytes, out, training->last.steps);
+    if (err == LETHE_ERR_CANCELLED && interrupted && training->trainer && training->saved_ms &&
+        !save(training)) {
+        (void)lethe_cli_fail(err,
+                             "training was ended after %" PRIu32 " of %" PRIu32
+                             " steps; the same command with --resume "
+                             "goes on",
+                             training->last.step, training->last.steps);
+    } else if (err) {
+        (void)lethe_cli_fail(err, "training ended early: %s; no pair was written", lethe_err_str(err));
     }
-out:
-    lethe_trainer_free(trainer);
+    if (err) {
+        lethe_buf_release(&bytes);
+        return lethe_exit_code(err);
+    }
+    used = (size_t)finish(training, &bytes, out);
     lethe_buf_release(&bytes);
-    return code;
+    return (int)used;
+}
+
+static enum lethe_err read_init(struct training *training, const char *path)
+{
+    struct lethe_buf bytes = {0};
+    enum lethe_err err = lethe_file_read(path, LETHE_TRAIN_FILE_MAX, &bytes);
+
+    err = err ? err : lethe_pair_parse(bytes.data, bytes.len, &training->init);
+    lethe_buf_release(&bytes);
+    if (err) {
+        (void)lethe_cli_fail(err, "%s is no model pair that can be gone on from: %s", path,
+                             lethe_err_str(err));
+    }
+    return err;
 }
 
 int lethe_cmd_train(int argc, char **argv)
 {
     struct lethe_cli_list folders = {0};
     struct training training = {.seed = 1};
-    const char *out = NULL, *args[1];
+    const char *out = NULL, *init = NULL, *args[1];
     uint64_t steps = 0, threads = 0;
-    bool photos_only = false;
+    bool photos_only = false, resume = false;
     const struct lethe_option options[] = {
         {"photos", LETHE_OPTION_LIST, &folders, 0, 0, "DIR... folders of photos, with all below"},
         {"out", LETHE_OPTION_TEXT, &out, 0, 0, "MODEL where the pair goes"},
+        {"init", LETHE_OPTION_TEXT, &init, 0, 0,
+         "MODEL a pair to go on from, for a better one of these photos"},
+        {"resume", LETHE_OPTION_FLAG, &resume, 0, 0, "go on with a training that was interrupted"},
         {"seed", LETHE_OPTION_NUMBER, &training.seed, 0, UINT64_MAX, "N the same seed, the same pair (1)"},
         {"steps", LETHE_OPTION_NUMBER, &steps, 1, 100000000,
          "N length of the training (as the shipped pair)"},
@@ -307,12 +389,31 @@ int lethe_cmd_train(int argc, char **argv)
     if (steps && training.minutes) {
         return lethe_cli_usage("train: give --steps or --minutes, not both");
     }
+    if (resume && (steps || training.minutes || photos_only || training.seed != 1)) {
+        return lethe_cli_usage(
+            "train: --resume keeps the seed and the steps, and --photos-only: leave them out");
+    }
+    if (init && folders.count == 0) {
+        return lethe_cli_usage("train: --init needs --photos to tune the pair on");
+    }
+    if (snprintf(training.part, sizeof training.part, "%s.part", out) >= (int)sizeof training.part) {
+        return lethe_cli_fail(LETHE_ERR_ARG, "--out: the path is too long");
+    }
+    if (!resume && access(training.part, F_OK) == 0) {
+        return lethe_cli_fail(
+            LETHE_ERR_ARG, "%s is an unfinished training: go on with --resume, or remove it", training.part);
+    }
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     err = lethe_seal_start();
     err = err ? err : lethe_pool_new((unsigned)threads, &training.pool);
-    code = err ? lethe_exit_code(err) : train(&training, &folders, out, (uint32_t)steps);
+    err = err || !init ? err : read_init(&training, init);
+    code = err ? lethe_exit_code(err) : train(&training, &folders, out, (uint32_t)steps, resume);
+    lethe_trainer_free(training.trainer);
+    lethe_pair_free(training.init);
     lethe_pool_free(training.pool);
+    free(training.held.path);
     lethe_paths_release(&training.paths);
+    lethe_buf_release(&training.saved);
     return code;
 }

@@ -31,9 +31,14 @@ struct lethe_train_progress {
 
 struct lethe_train_options {
     uint64_t seed;
-    uint32_t steps;   /* 0: the default, which made the shipped pair */
+    uint32_t steps;   /* 0: the default, which made the shipped pair; with init, a sixteenth of that */
     uint32_t report;  /* steps between two calls of progress; 0: never */
     bool synthetic;   /* mix in pictures that the trainer draws itself; without any added picture it must be true */
+    /*
+     * NULL, or the pair to go on from, borrowed until lethe_trainer_run ends: a shorter training in smaller steps, for a
+     * pair of one's own photos.
+     */
+    const struct lethe_pair *init;
     /* May be NULL. Returning false stops: lethe_trainer_run then gives LETHE_ERR_CANCELLED. */
     bool (*progress)(void *context, const struct lethe_train_progress *progress);
     void *context;
@@ -55,6 +60,28 @@ enum lethe_err lethe_trainer_add(struct lethe_trainer *trainer, const struct let
 /* Trains and appends the pair's file to out. LETHE_ERR_ARG when there is nothing to train on. */
 enum lethe_err lethe_trainer_run(struct lethe_trainer *trainer, struct lethe_pool *pool, struct lethe_buf *out)
     LETHE_MUST_CHECK;
+
+/* What a training is: those that agree in all but step come to the same pair. */
+struct lethe_train_about {
+    uint64_t seed;
+    uint32_t steps;
+    uint32_t step; /* steps done */
+    bool synthetic;
+    struct lethe_id init; /* of the pair it went on from; zero for none */
+    uint64_t pictures;    /* XXH3 of all that were added, in order */
+};
+/*
+ * Appends the state of a training to out, for lethe_trainer_resume: within the progress callback, or after a run that it
+ * ended. LETHE_ERR_ARG before there is any.
+ */
+enum lethe_err lethe_trainer_save(const struct lethe_trainer *trainer, struct lethe_buf *out) LETHE_MUST_CHECK;
+/* What a saved training is. LETHE_ERR_FORMAT, _VERSION or _INTEGRITY for other bytes. */
+enum lethe_err lethe_train_about_read(const void *bytes, size_t len, struct lethe_train_about *about) LETHE_MUST_CHECK;
+/*
+ * After all pictures and before lethe_trainer_run, which then goes on from there. LETHE_ERR_ARG when it was saved by a
+ * training of other options or pictures.
+ */
+enum lethe_err lethe_trainer_resume(struct lethe_trainer *trainer, const void *bytes, size_t len) LETHE_MUST_CHECK;
 
 /* A photo and the latents of its artifact, as somebody without the pair may know them. Borrowed. */
 struct lethe_known {

@@ -8,6 +8,13 @@ mkdir "$SRC"
 "$BUILD/lethe-samples" "$SRC" "$SEED"
 head -c 300000 /dev/urandom >"$SRC/random"
 "$LETHEFS" train --photos "$SRC" --out "$WORK/own.pair" --steps 3 --threads 1 >/dev/null
+# Tuning that gains nothing is refused, and leaves nothing behind; that of an unfinished training is not started over.
+expect 2 "$LETHEFS" train --init "$WORK/own.pair" --photos "$SRC" --out "$WORK/tuned.pair" --steps 1 --threads 1
+grep -q 'is not better' "$WORK/err" || fail "the refusal does not say why: $(cat "$WORK/err")"
+[ ! -e "$WORK/tuned.pair" ] && [ ! -e "$WORK/tuned.pair.part" ] || fail "a refused pair was left"
+echo "what a training left" >"$WORK/tuned.pair.part"
+expect 2 "$LETHEFS" train --photos "$SRC" --out "$WORK/tuned.pair" --steps 1
+expect 1 "$LETHEFS" train --photos "$SRC" --out "$WORK/tuned.pair" --resume
 make_vault --pairs device --model "$WORK/own.pair"
 mount_vault
 cp "$SRC"/* "$MNT/"
