@@ -75,6 +75,7 @@ enum lethe_content_state lethe_content_state(struct lethe_content *content);
 /*
  * Reads up to len bytes; *got is less only at the end of the content. LETHE_ERR_ABSENT fills absent (nothing is
  * promised of buffer). LETHE_ERR_INTEGRITY when a block of arena 0 fails its tag; one of arena 1 counts as absent.
+ * LETHE_ERR_NOT_FOUND when the content was abandoned or dropped meanwhile: the caller finds out what took its place.
  */
 enum lethe_err lethe_content_read(struct lethe_content *content, uint64_t offset, void *buffer, size_t len,
                                   size_t *got, struct lethe_absent *absent) LETHE_MUST_CHECK;

@@ -306,7 +306,9 @@ enum lethe_err lethe_content_read(struct lethe_content *content, uint64_t offset
     lethe_content_touch(content);
     pthread_rwlock_rdlock(&content->lock);
     size = atomic_load(&content->size);
-    if (offset < size && len > 0) {
+    if (content->gone) {
+        err = LETHE_ERR_NOT_FOUND; /* nothing is left of it: what looks like holes never was its bytes */
+    } else if (offset < size && len > 0) {
         if (len > size - offset) {
             len = (size_t)(size - offset);
         }

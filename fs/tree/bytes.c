@@ -203,6 +203,16 @@ void lethe_tree_release_file(struct lethe_file *file)
     free(file);
 }
 
+static bool is_live(struct lethe_inode *inode, const struct lethe_id *content)
+{
+    bool live;
+
+    pthread_mutex_lock(&inode->lock);
+    live = lethe_id_equal(&inode->content_id, content);
+    pthread_mutex_unlock(&inode->lock);
+    return live;
+}
+
 int lethe_tree_read(struct lethe_file *file, uint64_t offset, void *buffer, size_t len, size_t *got)
 {
     struct lethe_tree *tree = file->tree;
@@ -216,6 +226,8 @@ int lethe_tree_read(struct lethe_file *file, uint64_t offset, void *buffer, size
     for (unsigned tries = 0;; tries++) {
         struct lethe_content *content = NULL;
         struct lethe_absent absent;
+        struct lethe_id id;
+        enum lethe_err err;
 
         error = lethe_inode_lock(tree, inode);
         if (error) {
@@ -225,20 +237,24 @@ int lethe_tree_read(struct lethe_file *file, uint64_t offset, void *buffer, size
         if (content) {
             lethe_content_ref(content);
         }
+        id = inode->content_id;
         lethe_inode_unlock(inode);
         if (error || !content) {
             break;
         }
-        /* Without the inode's lock: a change meanwhile is a race of the programs; the store keeps blocks
-         * whole. */
-        error = outcome(lethe_content_read(content, offset, buffer, len, got, &absent));
+        /*
+         * Without the inode's lock: a change meanwhile is a race of the programs; the store keeps blocks whole. A
+         * content that lost its place may be dropped here and in the vault at any time: what took it is read then.
+         */
+        err = lethe_content_read(content, offset, buffer, len, got, &absent);
         lethe_content_put(content);
-        if (error <= 0) {
+        if (err != LETHE_ERR_ABSENT && err != LETHE_ERR_NOT_FOUND) {
+            error = -lethe_errno_of_bytes(err);
             break;
         }
         *got = 0;
-        error = tries < RETRIES ? lethe_bytes_hydrate(tree, &absent) : -EIO;
-        if (error) {
+        error = tries >= RETRIES ? -EIO : err == LETHE_ERR_ABSENT ? lethe_bytes_hydrate(tree, &absent) : 0;
+        if (error && (tries >= RETRIES || is_live(inode, &id))) {
             break;
         }
     }

@@ -376,6 +376,34 @@ static void test_base(void **unused)
     env_end(&env);
 }
 
+/* Who still holds a content that went gets no bytes of it, least of all zeros for what its holes look like now. */
+static void test_gone(void **unused)
+{
+    static uint8_t bytes[40000], back[40000];
+    struct lethe_content *content;
+    struct lethe_absent absent;
+    struct env env;
+    size_t got = 1;
+
+    (void)unused;
+    env_make(&env, 64 << 20);
+    pattern(bytes, sizeof bytes, 1);
+    content = vaulted(&env, bytes, sizeof bytes);
+    lethe_contents_set_next_epoch(env.store, 2);
+    assert_int_equal(lethe_content_abandon(content), LETHE_OK);
+    assert_int_equal(lethe_contents_drop(env.store, lethe_content_id(content)), LETHE_OK);
+    assert_int_equal(lethe_content_read(content, 0, back, sizeof back, &got, &absent), LETHE_ERR_NOT_FOUND);
+    assert_int_equal(got, 0);
+    lethe_content_put(content);
+
+    assert_int_equal(lethe_content_new(env.store, &content), LETHE_OK);
+    write_all(&env, content, bytes, sizeof bytes);
+    assert_int_equal(lethe_content_abandon(content), LETHE_OK);
+    assert_int_equal(lethe_content_read(content, 0, back, sizeof back, &got, &absent), LETHE_ERR_NOT_FOUND);
+    lethe_content_put(content);
+    env_end(&env);
+}
+
 /* Readers, writers, a committer and an evicter at once: for the sanitizers, and for deadlocks. */
 struct crowd {
     struct env *env;
@@ -486,7 +514,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limit),   cmocka_unit_test(test_back_pressure), cmocka_unit_test(test_damage),
         cmocka_unit_test(test_at_rest), cmocka_unit_test(test_sparse),        cmocka_unit_test(test_base),
-        cmocka_unit_test(test_crowd),
+        cmocka_unit_test(test_gone),    cmocka_unit_test(test_crowd),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

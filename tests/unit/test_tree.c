@@ -480,6 +480,36 @@ static void absent_bytes_are_brought(void **unused)
     lethe_tree_release_file(file);
 }
 
+/* Other bytes take the place of the file's, and nothing needs the old ones any more: device and vault drop them. */
+static void overtake(const struct lethe_id *content)
+{
+    struct lethe_file *file = fixture_open(&fixture, fixture_number(&fixture, "SELECT max(ino) FROM inode"),
+                                           O_RDWR | O_TRUNC);
+
+    assert_int_equal(lethe_tree_write(file, 0, "new", 3, false), 0);
+    lethe_tree_release_file(file);
+    assert_int_equal(fixture_cut(&fixture, true), 0);
+    lethe_gate_enter(fixture.committer);
+    assert_int_equal(lethe_contents_drop(fixture.contents, content), LETHE_OK);
+    lethe_gate_leave(fixture.committer, true);
+}
+
+static void overtaken_reads_find_the_new_bytes(void **unused)
+{
+    static const uint8_t bytes[40000] = {1};
+    struct lethe_file *file;
+    uint8_t back[8];
+    size_t got;
+
+    (void)unused;
+    file = fixture_open(&fixture, make_absent(bytes, sizeof(bytes)), O_RDONLY);
+    fixture.meanwhile = overtake;
+    assert_int_equal(lethe_tree_read(file, 0, back, sizeof(back), &got), 0);
+    assert_int_equal(got, 3);
+    assert_memory_equal(back, "new", 3);
+    lethe_tree_release_file(file);
+}
+
 static void truncation_to_nothing_brings_no_bytes(void **unused)
 {
     static const uint8_t bytes[40000] = {1};
@@ -659,6 +689,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(live_and_published_views_differ, setup, teardown),
         cmocka_unit_test_setup_teardown(open_pictures_wait, setup, teardown),
         cmocka_unit_test_setup_teardown(absent_bytes_are_brought, setup, teardown),
+        cmocka_unit_test_setup_teardown(overtaken_reads_find_the_new_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(truncation_to_nothing_brings_no_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(holes_are_seen, setup, teardown),
         cmocka_unit_test_setup_teardown(numbers_are_never_used_twice, setup, teardown),

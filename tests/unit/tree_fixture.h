@@ -29,6 +29,7 @@ struct fixture {
     uint64_t epoch;
     bool away;           /* hydrate finds no vault */
     unsigned hydrations; /* calls of hydrate */
+    void (*meanwhile)(const struct lethe_id *content); /* what happens once while hydrate is under way */
 };
 
 static const struct lethe_owner fixture_owner = {.uid = 1000, .gid = 100};
@@ -53,6 +54,13 @@ static inline enum lethe_err fixture_hydrate(void *context, const struct lethe_a
     FILE *file;
 
     fixture->hydrations++;
+    if (fixture->meanwhile) {
+        void (*meanwhile)(const struct lethe_id *content) = fixture->meanwhile;
+
+        fixture->meanwhile = NULL;
+        meanwhile(&absent->content);
+        return LETHE_ERR_NOT_FOUND;
+    }
     file = fixture->away ? NULL : fixture_vault(fixture, &absent->content, "rb");
     if (!file) {
         return LETHE_ERR_UNREACHABLE;
