@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The primitives that the room is built from. sodium.c alone includes libsodium: its types, names and return
- * codes stop there.
+ * The primitives that the room is built from. sodium.c alone includes libsodium, and chacha.c libcrypto: their types,
+ * names and return codes stop there.
  */
 #ifndef LETHE_SEAL_PRIMITIVES_H
 #define LETHE_SEAL_PRIMITIVES_H
@@ -40,6 +40,14 @@ void lethe_aead_seal(const uint8_t key[LETHE_KEY_BYTES], const uint8_t nonce[LET
 enum lethe_err lethe_aead_open(const uint8_t key[LETHE_KEY_BYTES], const uint8_t nonce[LETHE_NONCE_BYTES],
                                const void *aad, size_t aad_len, const uint8_t *sealed, size_t len,
                                uint8_t *out) LETHE_MUST_CHECK;
+
+/* The same with the tag apart; out has room for len bytes and may be equal to the input. */
+void lethe_aead_seal_apart(const uint8_t key[LETHE_KEY_BYTES], const uint8_t nonce[LETHE_NONCE_BYTES],
+                           const void *aad, size_t aad_len, const uint8_t *plain, size_t len, uint8_t *out,
+                           uint8_t tag[LETHE_TAG_BYTES]);
+enum lethe_err lethe_aead_open_apart(const uint8_t key[LETHE_KEY_BYTES], const uint8_t nonce[LETHE_NONCE_BYTES],
+                                     const void *aad, size_t aad_len, const uint8_t *sealed, size_t len,
+                                     const uint8_t tag[LETHE_TAG_BYTES], uint8_t *out) LETHE_MUST_CHECK;
 
 #define LETHE_SALT_BYTES 16
 /* Argon2id version 1.3 (RFC 9106) with one lane. LETHE_ERR_NOMEM when the memory is not there (logged). */

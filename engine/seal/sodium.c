@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The adapter of libsodium: nothing else in the project includes it. Thread-safe after lethe_sodium_start. */
+/* The adapter of libsodium. Thread-safe after lethe_sodium_start. */
+#include "engine/seal/chacha.h"
 #include "engine/seal/primitives.h"
 
 #include <string.h>
@@ -7,6 +8,8 @@
 #include <sodium.h>
 
 #include "lethe/log.h"
+
+#define LONG 1024u /* bytes from which on lethe_chacha_seal pays */
 
 _Static_assert(LETHE_KEY_BYTES == crypto_aead_xchacha20poly1305_ietf_KEYBYTES, "key size");
 _Static_assert(LETHE_NONCE_BYTES == crypto_aead_xchacha20poly1305_ietf_NPUBBYTES, "nonce size");
@@ -19,6 +22,7 @@ enum lethe_err lethe_sodium_start(void)
         lethe_log(LETHE_LOG_ERROR, "the cryptographic library libsodium could not start");
         return LETHE_ERR_UNSUPPORTED;
     }
+    lethe_chacha_start();
     return LETHE_OK;
 }
 
@@ -41,21 +45,73 @@ void lethe_blake2b(const uint8_t *key, const struct lethe_part *parts, size_t co
     sodium_memzero(&state, sizeof state);
 }
 
+/* XChaCha20-Poly1305 is ChaCha20-Poly1305 under a key that HChaCha20 makes of key and half of the nonce. */
+struct subkey {
+    uint8_t key[LETHE_KEY_BYTES];
+    uint8_t nonce[LETHE_CHACHA_NONCE_BYTES];
+};
+
+static struct lethe_chacha_message message_of(const uint8_t *key, const uint8_t *nonce, const void *aad, size_t aad_len,
+                                              struct subkey *sub)
+{
+    (void)crypto_core_hchacha20(sub->key, nonce, key, NULL);
+    memset(sub->nonce, 0, 4);
+    memcpy(sub->nonce + 4, nonce + 16, 8);
+    return (struct lethe_chacha_message){.key = sub->key, .nonce = sub->nonce, .aad = aad, .aad_len = aad_len};
+}
+
+void lethe_aead_seal_apart(const uint8_t key[LETHE_KEY_BYTES], const uint8_t nonce[LETHE_NONCE_BYTES],
+                           const void *aad, size_t aad_len, const uint8_t *plain, size_t len, uint8_t *out,
+                           uint8_t tag[LETHE_TAG_BYTES])
+{
+    bool done = false;
+
+    if (len >= LONG && aad_len <= LONG) {
+        struct subkey sub;
+        struct lethe_chacha_message message = message_of(key, nonce, aad, aad_len, &sub);
+
+        done = lethe_chacha_seal(&message, plain, len, out, tag);
+        sodium_memzero(&sub, sizeof sub);
+    }
+    if (!done) {
+        (void)crypto_aead_xchacha20poly1305_ietf_encrypt_detached(out, tag, NULL, plain, len, aad, aad_len, NULL, nonce,
+                                                                  key);
+    }
+}
+
+enum lethe_err lethe_aead_open_apart(const uint8_t key[LETHE_KEY_BYTES], const uint8_t nonce[LETHE_NONCE_BYTES],
+                                     const void *aad, size_t aad_len, const uint8_t *sealed, size_t len,
+                                     const uint8_t tag[LETHE_TAG_BYTES], uint8_t *out)
+{
+    bool done = false, valid = false;
+
+    if (len >= LONG && aad_len <= LONG) {
+        struct subkey sub;
+        struct lethe_chacha_message message = message_of(key, nonce, aad, aad_len, &sub);
+
+        done = lethe_chacha_open(&message, sealed, len, tag, out, &valid);
+        sodium_memzero(&sub, sizeof sub);
+    }
+    if (!done) {
+        valid = crypto_aead_xchacha20poly1305_ietf_decrypt_detached(out, NULL, sealed, len, tag, aad, aad_len, nonce,
+                                                                    key) == 0;
+    }
+    return valid ? LETHE_OK : LETHE_ERR_INTEGRITY;
+}
+
 void lethe_aead_seal(const uint8_t key[LETHE_KEY_BYTES], const uint8_t nonce[LETHE_NONCE_BYTES],
                      const void *aad, size_t aad_len, const uint8_t *plain, size_t len, uint8_t *out)
 {
-    (void)crypto_aead_xchacha20poly1305_ietf_encrypt(out, NULL, plain, len, aad, aad_len, NULL, nonce, key);
+    lethe_aead_seal_apart(key, nonce, aad, aad_len, plain, len, out, out + len);
 }
 
 enum lethe_err lethe_aead_open(const uint8_t key[LETHE_KEY_BYTES], const uint8_t nonce[LETHE_NONCE_BYTES],
                                const void *aad, size_t aad_len, const uint8_t *sealed, size_t len,
                                uint8_t *out)
 {
-    if (len < LETHE_TAG_BYTES || crypto_aead_xchacha20poly1305_ietf_decrypt(out, NULL, NULL, sealed, len, aad,
-                                                                            aad_len, nonce, key) != 0) {
-        return LETHE_ERR_INTEGRITY;
-    }
-    return LETHE_OK;
+    return len < LETHE_TAG_BYTES ? LETHE_ERR_INTEGRITY
+                                 : lethe_aead_open_apart(key, nonce, aad, aad_len, sealed, len - LETHE_TAG_BYTES,
+                                                         sealed + len - LETHE_TAG_BYTES, out);
 }
 
 enum lethe_err lethe_argon2id(const char *passphrase, size_t passphrase_len,

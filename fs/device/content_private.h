@@ -143,11 +143,11 @@ struct lethe_contents {
     atomic_bool lending;     /* there was ever one; no lock */
 };
 
-/* --- content_seal.c: the adapter of libsodium in this room --- */
+/* --- content_seal.c --- */
 
 void lethe_block_seal(const struct lethe_contents *store, uint64_t sequence, const uint8_t *plain, size_t len,
                       uint8_t *cipher, uint8_t tag[LETHE_TAG_BYTES]);
-/* In place. LETHE_ERR_INTEGRITY leaves the ciphertext. */
+/* In place. After LETHE_ERR_INTEGRITY nothing readable is left. */
 enum lethe_err lethe_block_open(const struct lethe_contents *store, const struct lethe_entry *entry,
                                 uint8_t *bytes) LETHE_MUST_CHECK;
 

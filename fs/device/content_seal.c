@@ -6,11 +6,10 @@
  * state folder that was restored from an old copy. Associated data: sequence and length, nothing of the slot,
  * so that a sealed block may move.
  */
+#include "engine/seal/primitives.h"
 #include "fs/device/content_private.h"
 
 #include <string.h>
-
-#include <sodium.h>
 
 static void fill_nonce(const struct lethe_contents *store, uint64_t sequence,
                        uint8_t nonce[LETHE_NONCE_BYTES])
@@ -32,8 +31,7 @@ void lethe_block_seal(const struct lethe_contents *store, uint64_t sequence, con
 
     fill_nonce(store, sequence, nonce);
     fill_data(sequence, len, data);
-    (void)crypto_aead_xchacha20poly1305_ietf_encrypt_detached(
-        cipher, tag, NULL, plain, len, data, sizeof data, NULL, nonce, lethe_secret_bytes(store->key));
+    lethe_aead_seal_apart(lethe_secret_bytes(store->key), nonce, data, sizeof data, plain, len, cipher, tag);
 }
 
 enum lethe_err lethe_block_open(const struct lethe_contents *store, const struct lethe_entry *entry,
@@ -46,9 +44,6 @@ enum lethe_err lethe_block_open(const struct lethe_contents *store, const struct
     }
     fill_nonce(store, entry->sequence, nonce);
     fill_data(entry->sequence, entry->length, data);
-    return crypto_aead_xchacha20poly1305_ietf_decrypt_detached(bytes, NULL, bytes, entry->length, entry->tag,
-                                                               data, sizeof data, nonce,
-                                                               lethe_secret_bytes(store->key)) == 0
-               ? LETHE_OK
-               : LETHE_ERR_INTEGRITY;
+    return lethe_aead_open_apart(lethe_secret_bytes(store->key), nonce, data, sizeof data, bytes, entry->length,
+                                 entry->tag, bytes);
 }

@@ -9,6 +9,9 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include <sodium.h>
+
+#include "engine/seal/primitives.h"
 #include "lethe/seal.h"
 
 static const uint8_t key_bytes[LETHE_KEY_BYTES] = {1, 2, 3};
@@ -51,6 +54,48 @@ static void hash_is_blake2b(void **unused)
     lethe_hash("abc", 3, digest);
     lethe_hex(digest, 32, text);
     assert_string_equal(text, "bddd813c634239723171ef3fee98579b94964e3bb1cb3e427262c8c068d52319");
+}
+
+/* Long messages go to another library than short ones: the bytes must not tell, and neither opens what was changed. */
+static void ciphers_agree(void **unused)
+{
+    static uint8_t plain[70000], sealed[70000], other[70000], back[70000];
+    static const size_t lengths[] = {0, 1, 1023, 1024, 1025, 4096, 16384, 16385, 70000};
+    uint8_t nonce[LETHE_NONCE_BYTES], aad[33], tag[LETHE_TAG_BYTES], other_tag[LETHE_TAG_BYTES];
+    const struct lethe_random *random = lethe_random_system();
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        size_t len = lengths[i];
+
+        random->fill(random->context, plain, len);
+        random->fill(random->context, nonce, sizeof nonce);
+        random->fill(random->context, aad, sizeof aad);
+        lethe_aead_seal_apart(key_bytes, nonce, aad, sizeof aad, plain, len, sealed, tag);
+        assert_int_equal(crypto_aead_xchacha20poly1305_ietf_encrypt_detached(
+                             other, other_tag, NULL, plain, len, aad, sizeof aad, NULL, nonce, key_bytes),
+                         0);
+        assert_memory_equal(sealed, other, len);
+        assert_memory_equal(tag, other_tag, sizeof tag);
+        memcpy(back, sealed, len);
+        assert_int_equal(lethe_aead_open_apart(key_bytes, nonce, aad, sizeof aad, back, len, tag, back), LETHE_OK);
+        assert_memory_equal(back, plain, len);
+        memcpy(back, sealed, len);
+        tag[15] ^= 1;
+        assert_int_equal(lethe_aead_open_apart(key_bytes, nonce, aad, sizeof aad, back, len, tag, back),
+                         LETHE_ERR_INTEGRITY);
+        assert_true(len < 16 || memcmp(back, plain, len) != 0);
+        tag[15] ^= 1;
+        aad[32] ^= 1;
+        assert_int_equal(lethe_aead_open_apart(key_bytes, nonce, aad, sizeof aad, sealed, len, tag, back),
+                         LETHE_ERR_INTEGRITY);
+        aad[32] ^= 1;
+        if (len > 0) {
+            sealed[len - 1] ^= 0x80;
+            assert_int_equal(lethe_aead_open_apart(key_bytes, nonce, aad, sizeof aad, sealed, len, tag, back),
+                             LETHE_ERR_INTEGRITY);
+        }
+    }
 }
 
 static void secrets_derive(void **unused)
@@ -371,6 +416,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hash_is_blake2b),
+        cmocka_unit_test(ciphers_agree),
         cmocka_unit_test(secrets_derive),
         cmocka_unit_test(padme_lengths),
         cmocka_unit_test(objects_round_trip),
