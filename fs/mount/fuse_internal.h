@@ -37,7 +37,8 @@ struct lethe_fuse_worker {
 struct lethe_fuse {
     struct lethe_fuse_options options; /* the strings are not kept */
     struct fuse_session *session;
-    bool mounted;
+    bool mounted, device_known;
+    unsigned device_major, device_minor; /* of the mount, when device_known */
     int wake; /* eventfd: written to end lethe_fuse_serve */
     void (*ready)(void *context);
     void *ready_context;
@@ -47,6 +48,7 @@ struct lethe_fuse {
     struct lethe_fuse_worker workers[LETHE_FUSE_THREADS]; /* state, and what follows up to stopping, are guarded by lock */
     unsigned running, idle;
     int64_t retired; /* when the last thread ended for want of work: monotonic milliseconds */
+    bool greeted; /* the kernel's first request was answered */
     bool stopping;
     atomic_bool stopped; /* the same for those who do not hold lock */
     enum lethe_err result;

@@ -455,6 +455,17 @@ static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool
     free(listing.buffer);
 }
 
+/*
+ * Not there, says this: the kernel then asks for no folder any more, whether to open or to close it, and keeps lists until
+ * it changes the folder itself. (Without this function libfuse would say yes each time.)
+ */
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
+{
+    (void)ino;
+    (void)info;
+    fuse_reply_err(req, ENOSYS);
+}
+
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *info)
 {
     (void)info;
@@ -484,6 +495,15 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
         out.f_bfree = out.f_bavail = usage.free / out.f_frsize;
     }
     fuse_reply_statfs(req, &out);
+}
+
+/*
+ * Labels of SELinux: the kernel gives one to the whole mount where it is in use. "Not supported" says so, and a program
+ * like ls asks but once; "no such attribute" would bring it back for every file.
+ */
+static int without_label(const char *name, int error)
+{
+    return error == -ENODATA && strcmp(name, "security.selinux") == 0 ? -EOPNOTSUPP : error;
 }
 
 static bool is_virtual(const char *name)
@@ -539,7 +559,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
             return;
         }
     }
-    error = lethe_tree_getxattr(tree_of(req), ino, name, value, room, &needed);
+    error = without_label(name, lethe_tree_getxattr(tree_of(req), ino, name, value, room, &needed));
     if (error) {
         reply_error(req, error);
     } else {
@@ -548,24 +568,37 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
     free(value);
 }
 
-static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+/* Names of trusted.* are for root alone; the kernel leaves it to us to keep them from a list. */
+static size_t drop_trusted(char *names, size_t len)
 {
-    char *names = NULL;
-    size_t needed;
-    int error;
+    size_t kept = 0;
 
-    if (size > 0) {
-        names = malloc(size);
-        if (!names) {
-            fuse_reply_err(req, ENOMEM);
-            return;
+    for (size_t at = 0, n; at < len; at += n) {
+        n = strlen(names + at) + 1;
+        if (strncmp(names + at, "trusted.", 8) != 0) {
+            memmove(names + kept, names + at, n);
+            kept += n;
         }
     }
-    error = lethe_tree_listxattr(tree_of(req), ino, names, size, &needed);
+    return kept;
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+    bool root = fuse_req_ctx(req)->uid == 0;
+    size_t needed, room = root ? size : XATTR_MAX;
+    char *names = room > 0 ? malloc(room) : NULL;
+    int error;
+
+    if (room > 0 && !names) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    error = lethe_tree_listxattr(tree_of(req), ino, names, room, &needed);
     if (error) {
         reply_error(req, error);
     } else {
-        reply_bytes(req, size, names, needed);
+        reply_bytes(req, size, names, root ? needed : drop_trusted(names, needed));
     }
     free(names);
 }
@@ -704,6 +737,7 @@ const struct fuse_lowlevel_ops lethe_fuse_ops = {
     .write = op_write,
     .fsync = op_fsync,
     .fsyncdir = op_fsyncdir,
+    .opendir = op_opendir,
     .readdir = op_readdir,
     .readdirplus = op_readdirplus,
     .statfs = op_statfs,

@@ -26,6 +26,7 @@
 #define LETHE_FS_TREE_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "fs/tree/tree.h"
 
@@ -64,6 +65,7 @@ struct lethe_inode {
     bool settled;     /* fsynced, renamed or linked since working began: not deferred any more */
     bool no_blocks;   /* blocks is not known */
     bool no_default;  /* has no default access control list, for sure */
+    bool no_xattrs;   /* has no extended attribute at all, for sure */
     int broken;       /* loading failed: negative errno */
     mode_t mode;
     uid_t uid;
@@ -106,6 +108,8 @@ struct lethe_tree {
     struct lethe_inode *dirty;
     uint64_t open_files;
     struct lethe_file *files;
+
+    atomic_bool xattrs; /* there may be extended attributes */
 
     int64_t (*monotonic)(void); /* nanoseconds; replaced by tests */
 };
@@ -206,6 +210,8 @@ void lethe_attr_accessed(struct lethe_tree *tree, struct lethe_inode *inode);
 /* --- xattr.c --- */
 /* A copy of the value, for free(); -ENODATA. Takes the database lock. */
 int lethe_xattr_read(struct lethe_tree *tree, uint64_t ino, const char *name, uint8_t **value, size_t *len);
+/* Whether the table has rows; before anything else looks. */
+enum lethe_err lethe_xattr_open(struct lethe_tree *tree) LETHE_MUST_CHECK;
 /* The database is locked. */
 enum lethe_err lethe_xattr_store(struct lethe_tree *tree, uint64_t ino, const char *name, const void *value,
                                  size_t size) LETHE_MUST_CHECK;

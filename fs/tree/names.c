@@ -250,6 +250,7 @@ static int bear(struct lethe_tree *tree, struct lethe_inode *parent, const char 
     }
     inode->mode = mode;
     inode->no_default = !lists.folder;
+    inode->no_xattrs = !lists.folder && !lists.access;
     inode->uid = birth->owner->uid;
     inode->gid = birth->owner->gid;
     if (parent->mode & S_ISGID) {

@@ -271,6 +271,7 @@ enum lethe_err lethe_tree_open(const struct lethe_tree_options *options, const s
         err = make_root(tree, owner, &made);
     }
     lethe_db_unlock(tree->db);
+    err = err ? err : lethe_xattr_open(tree);
     if (!err && lethe_tree_writable(tree)) {
         err = remove_orphans(tree, orphans_of_last_run);
     }

@@ -36,6 +36,41 @@ static int check_name(const char *name)
     return len == 0 || len > LETHE_XATTR_NAME_MAX ? -ERANGE : 0;
 }
 
+enum lethe_err lethe_xattr_open(struct lethe_tree *tree)
+{
+    sqlite3_stmt *statement;
+    bool row = true;
+    enum lethe_err err;
+
+    lethe_db_lock(tree->db);
+    err = lethe_db_statement(tree->db, "SELECT 1 FROM xattr LIMIT 1", &statement);
+    if (!err) {
+        err = lethe_db_step(tree->db, statement, &row);
+        sqlite3_reset(statement);
+    }
+    lethe_db_unlock(tree->db);
+    atomic_store(&tree->xattrs, row);
+    return err;
+}
+
+/*
+ * Whether an inode has none, for sure. The kernel asks for one of every file that it opens for the first time, and ls for
+ * one of every file that it lists: most have none, and most trees have none at all.
+ */
+static bool has_none(struct lethe_tree *tree, uint64_t ino)
+{
+    struct lethe_inode *inode;
+    bool none = !atomic_load(&tree->xattrs);
+
+    if (!none && (inode = lethe_inode_peek(tree, ino))) {
+        pthread_mutex_lock(&inode->lock);
+        none = inode->loaded && inode->no_xattrs;
+        pthread_mutex_unlock(&inode->lock);
+        lethe_inode_put(tree, inode);
+    }
+    return none;
+}
+
 int lethe_tree_getxattr(struct lethe_tree *tree, uint64_t ino, const char *name, void *value, size_t size,
                         size_t *needed)
 {
@@ -45,8 +80,8 @@ int lethe_tree_getxattr(struct lethe_tree *tree, uint64_t ino, const char *name,
     int error = check_name(name);
 
     *needed = 0;
-    if (error) {
-        return error;
+    if (error || has_none(tree, ino)) {
+        return error ? error : -ENODATA;
     }
     lethe_db_lock(tree->db);
     err = select_value(tree, ino, name, &statement, &row);
@@ -76,6 +111,9 @@ int lethe_tree_listxattr(struct lethe_tree *tree, uint64_t ino, char *list, size
     bool row = true;
 
     *needed = 0;
+    if (has_none(tree, ino)) {
+        return 0;
+    }
     lethe_db_lock(tree->db);
     err = lethe_db_statement(tree->db, "SELECT name FROM xattr WHERE ino = ?1 ORDER BY name", &statement);
     if (!err) {
@@ -110,6 +148,7 @@ enum lethe_err lethe_xattr_store(struct lethe_tree *tree, uint64_t ino, const ch
     if (err) {
         return err;
     }
+    atomic_store(&tree->xattrs, true);
     sqlite3_bind_int64(statement, 1, (sqlite3_int64)ino);
     sqlite3_bind_blob(statement, 2, name, (int)strlen(name), SQLITE_STATIC);
     if (size > 0) {
@@ -170,7 +209,7 @@ int lethe_xattr_follow_mode(struct lethe_tree *tree, struct lethe_inode *inode, 
     size_t len;
     int error;
 
-    if (inode->gone || S_ISLNK(inode->mode)) {
+    if (inode->gone || inode->no_xattrs || S_ISLNK(inode->mode)) {
         return 0;
     }
     error = lethe_xattr_read(tree, inode->ino, LETHE_ACL_ACCESS, &acl, &len);
@@ -243,6 +282,7 @@ static int change(struct lethe_tree *tree, uint64_t ino, const char *name, const
     if (!error) {
         error = inode->gone ? -ESTALE : lethe_acl_is(name) ? check_bearer(inode, name) : 0;
         if (!error) {
+            inode->no_xattrs = false;
             lethe_db_lock(tree->db);
             error = change_row(tree, ino, name, value, size, flags);
             lethe_db_unlock(tree->db);

@@ -140,6 +140,29 @@ for what, act in (
     both(what, act)
 
 
+def trusted():
+    """As another user: names of trusted.* are not listed, and have no value."""
+    os.setxattr("c", "trusted.t", b"1")
+    os.setxattr("c", "user.t", b"2")
+    out, back = os.pipe()
+    if not os.fork():
+        os.setuid(65534)
+        try:
+            value = os.getxattr("c", "trusted.t")
+        except OSError as e:
+            value = e.errno
+        os.write(back, repr((sorted(os.listxattr("c")), value)).encode())
+        os._exit(0)
+    os.wait()
+    os.close(back)
+    seen = os.read(out, 4096), sorted(os.listxattr("c"))
+    os.close(out)
+    return seen
+
+
+both("trusted attributes", trusted)
+
+
 def random_writes(how):
     """One file under a crowd of operations; its bytes in the end."""
     dice = random.Random(how)

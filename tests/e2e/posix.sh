@@ -5,7 +5,7 @@
 
 [ "$(id -u)" = 0 ] || skip "owners and modes need root"
 make_vault
-mount_vault --epoch 1s
+mount_vault --epoch 1s -o allow_other
 mkdir "$WORK/reference" "$MNT/here"
 python3 "$(dirname "$0")/posix.py" "$MNT/here" "$WORK/reference" "$SEED" ${LETHE_LONG:+long}
 compare() {
