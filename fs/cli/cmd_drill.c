@@ -39,7 +39,8 @@ static void print_report(const json_t *report)
     const json_t *item, *inventory = json_object_get(report, "inventory");
     size_t i, broken = 0, controls = json_array_size(json_object_get(report, "controls"));
 
-    printf("%lld objects, %lld artifacts among them\n", json_integer_value(json_object_get(inventory, "objects")),
+    printf("%lld objects, %lld artifacts among them\n",
+           json_integer_value(json_object_get(inventory, "objects")),
            json_integer_value(json_object_get(json_object_get(inventory, "artifacts"), "count")));
     json_array_foreach(json_object_get(report, "controls"), i, item)
     {
@@ -69,8 +70,12 @@ int lethe_cmd_drill(int argc, char **argv)
     const struct lethe_option options[] = {
         {"json", LETHE_OPTION_FLAG, &json, 0, 0, "print one JSON object"},
         {"report", LETHE_OPTION_TEXT, &html, 0, 0, "FILE write the report as a page"},
-        {"leak", LETHE_OPTION_TEXT, &leak, 0, 0, "WHAT the thief has too: none (default), keys, model (and keys), device"},
-        {"pairs", LETHE_OPTION_TEXT, &drill.pairs_dir, 0, 0, "DIR photos that the thief knows, instead of the vault's"},
+        {"leak", LETHE_OPTION_TEXT, &leak, 0, 0,
+         "WHAT the thief has too: none (default), keys, model (and keys), device"},
+        {"pairs", LETHE_OPTION_TEXT, &drill.pairs_dir, 0, 0,
+         "DIR photos that the thief knows, instead of the vault's"},
+        {"originals", LETHE_OPTION_TEXT, &drill.originals_dir, 0, 0,
+         "DIR the tree before fidelity lossy, to judge thieves by"},
         {"seed", LETHE_OPTION_NUMBER, &drill.seed, 0, INT64_MAX, "N of the drill's chance (1)"},
         {"mutations", LETHE_OPTION_NUMBER, &drill.mutations, 0, 100000000, "N changes tried on a copy (300)"},
         LETHE_CLI_PASS_OPTIONS(access),
@@ -81,7 +86,8 @@ int lethe_cmd_drill(int argc, char **argv)
     };
     const struct lethe_command command = {.name = "drill",
                                           .usage = "VAULT [OPTION]...",
-                                          .about = "Plays the thief: what is a stolen copy of this vault worth?",
+                                          .about =
+                                              "Plays the thief: what is a stolen copy of this vault worth?",
                                           .min_args = 1,
                                           .max_args = 1,
                                           .options = options};
@@ -137,7 +143,8 @@ int lethe_cmd_drill(int argc, char **argv)
         code = LETHE_EXIT_DONE;
     }
     if (!ok && code == LETHE_EXIT_DONE) {
-        code = lethe_cli_fail(LETHE_ERR_DIFFERS, "%s: %zu weaknesses, listed in the report", args[0], weaknesses);
+        code = lethe_cli_fail(LETHE_ERR_DIFFERS, "%s: %zu weaknesses, listed in the report", args[0],
+                              weaknesses);
     }
     return code;
 }

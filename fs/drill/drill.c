@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The runner: opens the vault for reading, runs the attacks in order, and draws the verdicts from their figures. */
+/* The runner: opens the vault for reading, runs the attacks in order, and draws the verdicts from their
+ * figures. */
 #include "fs/drill/drill.h"
 
 #include <stdarg.h>
@@ -41,7 +42,8 @@ void drill_weakness(struct drill *drill, const char *name, const char *detail)
 
 json_t *drill_interval_json(const struct drill_interval *interval)
 {
-    return json_pack("{s:f, s:f, s:f}", "value", interval->value, "low", interval->low, "high", interval->high);
+    return json_pack("{s:f, s:f, s:f}", "value", interval->value, "low", interval->low, "high",
+                     interval->high);
 }
 
 static void fill(void *context, void *out, size_t len)
@@ -91,7 +93,8 @@ static double number_at(const json_t *object, const char *key)
 /* The row of a thief at the vault's strength with the most known photos. */
 static const json_t *row_of(const struct drill *drill, const char *thief, long long least_known)
 {
-    const json_t *rows = json_object_get(json_object_get(drill->report, "keys_leaked"), "thieves"), *row, *found = NULL;
+    const json_t *rows = json_object_get(json_object_get(drill->report, "keys_leaked"), "thieves"), *row,
+                 *found = NULL;
     size_t i;
 
     json_array_foreach(rows, i, row)
@@ -123,42 +126,64 @@ static void add_verdict(json_t *adversaries, const char *name, enum claim claim,
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    (void)json_array_append_new(adversaries,
-                                json_pack("{s:s, s:o, s:s}", "name", name, "holds",
-                                          claim == CLAIM_NONE ? json_null() : json_boolean(claim == CLAIM_HOLDS), "verdict",
-                                          text));
+    (void)json_array_append_new(
+        adversaries,
+        json_pack("{s:s, s:o, s:s}", "name", name, "holds",
+                  claim == CLAIM_NONE ? json_null() : json_boolean(claim == CLAIM_HOLDS), "verdict", text));
+}
+
+/* What who has the keys has of this vault, before anything is tried. */
+static void say_what_is_there(const struct drill *drill, char out[200])
+{
+    const json_t *stored = json_object_get(json_object_get(drill->report, "keys_leaked"), "stored_artifacts");
+    double psnr = number_at(json_object_get(stored, "psnr"), "value");
+
+    if (lethe_vault_file_settings(drill->file)->fidelity == LETHE_FIDELITY_EXACT) {
+        snprintf(out, 200,
+                 "Has every byte: fidelity exact keeps artifact, residual and recipe together, on purpose.");
+    } else if (json_is_object(stored)) {
+        snprintf(out, 200,
+                 "Has the lossy picture of each photo, %.1f dB from it (mean of %lld), and not the photo.",
+                 psnr, json_integer_value(json_object_get(stored, "photos")));
+    } else {
+        snprintf(out, 200, "Has the lossy picture of each photo, and not the photo.");
+    }
 }
 
 static void judge_keys(struct drill *drill, json_t *adversaries)
 {
-    const struct lethe_vault_settings *settings = lethe_vault_file_settings(drill->file);
     const json_t *one = row_of(drill, "least squares", 1), *most = row_of(drill, "own network", 2);
-    const json_t *public = row_of(drill, "the public base pair", 0), *own = row_of(drill, "the vault's own pair", 0);
+    const json_t *public = row_of(drill, "the public base pair", 0),
+                 *own = row_of(drill, "the vault's own pair", 0);
     const json_t *mean = row_of(drill, "no artifact: mean picture", 0);
+    const char *truth =
+        json_string_value(json_object_get(json_object_get(drill->report, "keys_leaked"), "judged_by"));
+    char has[200];
 
+    say_what_is_there(drill, has);
     most = most ? most : row_of(drill, "least squares", 0);
     if (!one || !most || !public) {
-        add_verdict(adversaries, "bucket and keys", CLAIM_NONE, "The vault holds too few photos to say.");
+        add_verdict(adversaries, "bucket and keys", CLAIM_NONE,
+                    "%s The vault holds too few photos to try thieves on.", has);
         return;
     }
-    add_verdict(adversaries, "bucket and keys", CLAIM_NONE,
-                "%s From the artifacts alone: %.1f dB with one known photo, %.1f dB with %lld, %.1f dB with the public pair"
-                " (%.1f dB with no artifact at all); %.0f %% of photos are found among %lld.",
-                settings->fidelity == LETHE_FIDELITY_EXACT
-                    ? "Has every byte: fidelity exact keeps artifact, residual and recipe together, on purpose."
-                    : "Has the lossy picture of each photo.",
-                number_at(one, "psnr"), number_at(most, "psnr"), json_integer_value(json_object_get(most, "known")),
-                number_at(public, "psnr"), number_at(mean, "psnr"), 100 * number_at(most, "rank1"),
-                json_integer_value(json_object_get(json_object_get(drill->report, "keys_leaked"), "gallery")));
+    add_verdict(
+        adversaries, "bucket and keys", CLAIM_NONE,
+        "%s From the artifacts alone, against %s: %.1f dB with one known photo, %.1f dB with %lld, %.1f dB "
+        "with the"
+        " public pair (%.1f dB with no artifact at all); %.0f %% of photos are found among %lld.",
+        has, truth, number_at(one, "psnr"), number_at(most, "psnr"),
+        json_integer_value(json_object_get(most, "known")), number_at(public, "psnr"),
+        number_at(mean, "psnr"), 100 * number_at(most, "rank1"),
+        json_integer_value(json_object_get(json_object_get(drill->report, "keys_leaked"), "gallery")));
     if (own) {
         add_verdict(adversaries, "bucket, keys and model pair", CLAIM_NONE,
-                    "%s The pair itself makes %.1f dB of an artifact alone.",
-                    settings->fidelity == LETHE_FIDELITY_EXACT ? "Has every byte." : "Has the lossy picture of each photo.",
-                    number_at(own, "psnr"));
+                    "%s The pair itself makes %.1f dB of an artifact alone.", has, number_at(own, "psnr"));
     }
 }
 
-/* One sentence for each adversary that was played; "holds" is whether what is claimed against it held, null for nothing. */
+/* One sentence for each adversary that was played; "holds" is whether what is claimed against it held, null
+ * for nothing. */
 static void judge(struct drill *drill)
 {
     const json_t *guessing = json_object_get(drill->report, "guessing");
@@ -175,20 +200,24 @@ static void judge(struct drill *drill)
         others -= weakness_named(drill, elsewhere[i]) != NULL;
     }
 
-    add_verdict(adversaries, "bucket alone", others == 0 ? CLAIM_HOLDS : CLAIM_BROKEN,
-                others == 0 ? "Learns how many objects there are, their padded sizes, and when they came; nothing could be"
-                              " told from noise."
-                            : "Learns more than counts, padded sizes and times: see the weaknesses.");
+    add_verdict(
+        adversaries, "bucket alone", others == 0 ? CLAIM_HOLDS : CLAIM_BROKEN,
+        others == 0
+            ? "Learns how many objects there are, their padded sizes, and when they came; nothing could be"
+              " told from noise."
+            : "Learns more than counts, padded sizes and times: see the weaknesses.");
     add_verdict(adversaries, "bucket and passphrase", opened ? CLAIM_BROKEN : CLAIM_HOLDS,
                 opened ? "Opens the vault." : "Opens nothing: the device secret of 256 bits is missing.");
     if (drill->options->leak == DRILL_LEAK_KEYS || drill->options->leak == DRILL_LEAK_MODEL) {
         judge_keys(drill, adversaries);
     }
     if (device) {
-        bool clean = !weakness_named(drill, "plaintext on the device") && !weakness_named(drill, "no noise on the device");
+        bool clean = !weakness_named(drill, "plaintext on the device") &&
+                     !weakness_named(drill, "no noise on the device");
 
         add_verdict(adversaries, "unmounted device alone", clean ? CLAIM_HOLDS : CLAIM_BROKEN,
-                    clean ? "%lld files of state and cache: no mark of plaintext, and nothing but noise beside the device"
+                    clean ? "%lld files of state and cache: no mark of plaintext, and nothing but noise "
+                            "beside the device"
                             " secret."
                           : "%lld files of state and cache, and they are not all noise: see the weaknesses.",
                     json_integer_value(json_object_get(device, "files")));
@@ -196,7 +225,8 @@ static void judge(struct drill *drill)
     if (tampering) {
         add_verdict(adversaries, "who changes the vault",
                     weakness_named(drill, "tampering undetected") ? CLAIM_BROKEN : CLAIM_HOLDS,
-                    "Of %lld changes to a copy a device noticed %lld; %lld had no effect on anything that is read, %lld went"
+                    "Of %lld changes to a copy a device noticed %lld; %lld had no effect on anything that is "
+                    "read, %lld went"
                     " unnoticed.",
                     json_integer_value(json_object_get(tampering, "changes")),
                     json_integer_value(json_object_get(tampering, "detected")),
@@ -205,7 +235,8 @@ static void judge(struct drill *drill)
     }
     add_verdict(adversaries, "bucket and unmounted device",
                 weakness_named(drill, "weak KDF") ? CLAIM_BROKEN : CLAIM_HOLDS,
-                "Guesses the passphrase, at %.2f guesses a second on one core of this machine: %.2g core years for one of 40"
+                "Guesses the passphrase, at %.2f guesses a second on one core of this machine: %.2g core "
+                "years for one of 40"
                 " bits.",
                 number_at(guessing, "guesses_a_second"),
                 number_at(json_array_get(json_object_get(guessing, "with_device_secret"), 1), "core_years"));
@@ -214,8 +245,8 @@ static void judge(struct drill *drill)
 }
 
 /* The artifacts of the photos that are shown, as they lie in the vault. */
-static enum lethe_err show_vault(struct drill *drill, const struct drill_owner *owner, const struct drill_photos *photos,
-                                 struct drill_show *show)
+static enum lethe_err show_vault(struct drill *drill, const struct drill_owner *owner,
+                                 const struct drill_photos *photos, struct drill_show *show)
 {
     struct lethe_raster *pictures = drill_show_column(show, "in the vault");
     enum lethe_err err = LETHE_OK;
@@ -268,14 +299,15 @@ static enum lethe_err run_leaked(struct drill *drill, struct drill_show *show)
 enum lethe_err drill_run(const struct drill_options *options, struct drill_show *show, json_t **report)
 {
     static const char *const leaks[] = {"none", "keys", "model", "device"};
-    static enum lethe_err (*const attacks[])(struct drill *) = {drill_inventory, drill_statistics, drill_sealing,
-                                                                 drill_controls, drill_guessing};
+    static enum lethe_err (*const attacks[])(struct drill *) = {
+        drill_inventory, drill_statistics, drill_sealing, drill_apart, drill_controls, drill_guessing};
     struct drill drill = {.options = options, .random = {.state = options->seed}};
     enum lethe_err err = lethe_seal_start();
 
     *report = NULL;
-    drill.report = json_pack("{s:s, s:s, s:I, s:s, s:[]}", "version", LETHE_VERSION, "vault", options->location, "seed",
-                             (json_int_t)options->seed, "leak", leaks[options->leak], "weaknesses");
+    drill.report =
+        json_pack("{s:s, s:s, s:I, s:s, s:[]}", "version", LETHE_VERSION, "vault", options->location, "seed",
+                  (json_int_t)options->seed, "leak", leaks[options->leak], "weaknesses");
     drill.weaknesses = json_object_get(drill.report, "weaknesses");
     err = err ? err : drill.weaknesses ? LETHE_OK : LETHE_ERR_NOMEM;
     err = err ? err : lethe_pool_new(0, &drill.pool);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The breach drill: the vault is stolen (read, and never written) and attacked with everything that is known; what
- * came of it is one JSON object, of which the HTML report is a view. Each attack is a file of its own that adds its
- * figures under a key of the report; a weakness is added by name. Chance comes from the seed alone, but for what the
- * vault itself was sealed with.
+ * The breach drill: the vault is stolen (read, and never written) and attacked with everything that is known;
+ * what came of it is one JSON object, of which the HTML report is a view. Each attack is a file of its own
+ * that adds its figures under a key of the report; a weakness is added by name. Chance comes from the seed
+ * alone, but for what the vault itself was sealed with.
  *
  * Not thread-safe; the attacks use the pool inside.
  */
@@ -31,6 +31,8 @@ struct drill_options {
     struct lethe_store_options store; /* how to reach it; read_only is set by the drill */
     enum drill_leak leak;
     const char *pairs_dir; /* photos that the thief has from elsewhere; NULL: none */
+    const char
+        *originals_dir; /* the tree as it was before fidelity lossy, to judge thieves by; NULL: not at hand */
     uint64_t seed;
     uint64_t mutations; /* of the tampering, with DRILL_LEAK_KEYS and above */
     /* With DRILL_LEAK_KEYS and above: what the owner knows. */
@@ -65,11 +67,12 @@ struct drill_photos;
 struct drill_show;
 
 /*
- * Steals and attacks the vault at options->location. *report receives the drill's report, owned by the caller; its "ok"
- * is false when a weakness was found or a control survived. show (may be NULL) receives the pictures for the page.
- * Errors have been said: LETHE_ERR_UNREACHABLE, LETHE_ERR_KEY, ...
+ * Steals and attacks the vault at options->location. *report receives the drill's report, owned by the
+ * caller; its "ok" is false when a weakness was found or a control survived. show (may be NULL) receives the
+ * pictures for the page. Errors have been said: LETHE_ERR_UNREACHABLE, LETHE_ERR_KEY, ...
  */
-enum lethe_err drill_run(const struct drill_options *options, struct drill_show *show, json_t **report) LETHE_MUST_CHECK;
+enum lethe_err drill_run(const struct drill_options *options, struct drill_show *show,
+                         json_t **report) LETHE_MUST_CHECK;
 
 /* --- what the attacks share (drill.c) --- */
 
@@ -82,18 +85,22 @@ struct lethe_random drill_engine_random(struct drill_random *random);
 
 /* --- the attacks --- */
 
-/* Lists the bucket; what names, sizes, times, nonces and vault.json tell: report.inventory, report.key_slots. */
+/* Lists the bucket; what names, sizes, times, nonces and vault.json tell: report.inventory, report.key_slots.
+ */
 enum lethe_err drill_inventory(struct drill *drill) LETHE_MUST_CHECK;
 /* Whether objects can be told from noise: report.statistics. */
 enum lethe_err drill_statistics(struct drill *drill) LETHE_MUST_CHECK;
-/* The sealing on its own, on drawn pictures: same twice, one pixel changed, flat against busy: report.sealing. */
+/* The sealing on its own, on drawn pictures: same twice, one pixel changed, flat against busy:
+ * report.sealing. */
 enum lethe_err drill_sealing(struct drill *drill) LETHE_MUST_CHECK;
+/* The sealing again: are sealed artifacts of two photos told from each other? report.photo_a_or_b. */
+enum lethe_err drill_apart(struct drill *drill) LETHE_MUST_CHECK;
 /* The cipher open: surrogate Decrypters at every strength: report.keys_leaked. show may be NULL. */
 enum lethe_err drill_leaked(struct drill *drill, const struct drill_photos *photos,
                             struct drill_show *show) LETHE_MUST_CHECK;
 /* What one guess of the passphrase costs, measured: report.guessing. */
 enum lethe_err drill_guessing(struct drill *drill) LETHE_MUST_CHECK;
-/* What is stored, as what, and why not as a photo: report.contents. */
+/* What is stored, as what, and why not as a photo: report.contents; by kind: report.outside_the_encrypter. */
 enum lethe_err drill_exact(struct drill *drill, const struct drill_owner *owner) LETHE_MUST_CHECK;
 /* options->mutations changes to a copy of the vault, and whether a device notices: report.tampering. */
 enum lethe_err drill_tampering(struct drill *drill, const struct drill_owner *owner) LETHE_MUST_CHECK;

@@ -11,36 +11,82 @@
 #define BRIGHTNESS 118.0 /* of ordinary photos: mean and deviation of the means of blocks */
 #define SPREAD 55.0
 
-enum lethe_err drill_pair_init(struct drill_pair *pair, const struct lethe_raster *picture)
+/* The sides of the middle that is looked at: whole blocks. */
+static void middle(const struct lethe_raster *picture, uint32_t *width, uint32_t *height)
+{
+    *width = picture->width < DRILL_CROP ? picture->width / LETHE_BLOCK * LETHE_BLOCK : DRILL_CROP;
+    *height = picture->height < DRILL_CROP ? picture->height / LETHE_BLOCK * LETHE_BLOCK : DRILL_CROP;
+}
+
+static enum lethe_err crop_to_ycc(const struct lethe_raster *picture, struct lethe_ycc *out,
+                                  float sketch[DRILL_SKETCH])
 {
     struct lethe_raster crop = {0};
-    uint32_t width = picture->width < DRILL_CROP ? picture->width / 8 * 8 : DRILL_CROP;
-    uint32_t height = picture->height < DRILL_CROP ? picture->height / 8 * 8 : DRILL_CROP;
+    uint32_t width, height;
     enum lethe_err err;
 
-    memset(pair, 0, sizeof *pair);
+    middle(picture, &width, &height);
     if (width < LEAST || height < LEAST) {
         return LETHE_ERR_ARG;
     }
     err = drill_picture_crop(picture, width, height, &crop);
-    err = err ? err : drill_picture_to_ycc(&crop, &pair->picture);
-    if (!err) {
-        drill_picture_sketch(&crop, pair->sketch);
+    err = err ? err : drill_picture_to_ycc(&crop, out);
+    if (!err && sketch) {
+        drill_picture_sketch(&crop, sketch);
     }
     lethe_raster_release(&crop);
+    return err;
+}
+
+enum lethe_err drill_pair_init(struct drill_pair *pair, const struct lethe_raster *picture)
+{
+    memset(pair, 0, sizeof *pair);
+    return crop_to_ycc(picture, &pair->picture, pair->sketch);
+}
+
+enum lethe_err drill_pair_restored(struct drill_pair *pair, const struct lethe_raster *original,
+                                   const struct lethe_raster *restored)
+{
+    if (original->width != restored->width || original->height != restored->height) {
+        return LETHE_ERR_ARG;
+    }
+    return crop_to_ycc(restored, &pair->restored, NULL);
+}
+
+enum lethe_err drill_pair_latents(struct drill_pair *pair, const struct lethe_raster *picture,
+                                  const struct lethe_latents *whole)
+{
+    uint32_t width, height, x, y;
+    enum lethe_err err;
+
+    if (whole->width != picture->width || whole->height != picture->height) {
+        return LETHE_ERR_ARG;
+    }
+    middle(picture, &width, &height);
+    x = drill_picture_middle(picture->width, width) / LETHE_BLOCK;
+    y = drill_picture_middle(picture->height, height) / LETHE_BLOCK;
+    lethe_latents_release(&pair->latents);
+    err = lethe_latents_init(&pair->latents, width, height, whole->rate);
+    for (uint32_t row = 0; row < height / LETHE_BLOCK && !err; row++) {
+        memcpy(pair->latents.values + (size_t)row * (width / LETHE_BLOCK) * LETHE_LATENTS,
+               whole->values + ((size_t)(y + row) * whole->blocks_w + x) * LETHE_LATENTS,
+               (size_t)(width / LETHE_BLOCK) * LETHE_LATENTS);
+    }
     return err;
 }
 
 void drill_pair_release(struct drill_pair *pair)
 {
     lethe_ycc_release(&pair->picture);
+    lethe_ycc_release(&pair->restored);
     lethe_latents_release(&pair->latents);
 }
 
 /* The 192 values of a block of a picture whose sides are multiples of 8. */
 static void get_block(const struct lethe_ycc *picture, size_t block, double *out)
 {
-    size_t across = picture->width / LETHE_BLOCK, x = block % across * LETHE_BLOCK, y = block / across * LETHE_BLOCK;
+    size_t across = picture->width / LETHE_BLOCK, x = block % across * LETHE_BLOCK,
+           y = block / across * LETHE_BLOCK;
 
     for (size_t i = 0; i < PIXELS; i++) {
         out[i] = picture->planes[i / 64][(y + i % 64 / LETHE_BLOCK) * picture->width + x + i % LETHE_BLOCK];
@@ -49,13 +95,16 @@ static void get_block(const struct lethe_ycc *picture, size_t block, double *out
 
 static void put_block(struct lethe_ycc *picture, size_t block, const double *values)
 {
-    size_t across = picture->width / LETHE_BLOCK, x = block % across * LETHE_BLOCK, y = block / across * LETHE_BLOCK;
+    size_t across = picture->width / LETHE_BLOCK, x = block % across * LETHE_BLOCK,
+           y = block / across * LETHE_BLOCK;
 
     for (size_t i = 0; i < PIXELS; i++) {
         double v = values[i];
 
         picture->planes[i / 64][(y + i % 64 / LETHE_BLOCK) * picture->width + x + i % LETHE_BLOCK] =
-            (uint8_t)(v <= 0 ? 0 : v >= 255 ? 255 : v + 0.5);
+            (uint8_t)(v <= 0     ? 0
+                      : v >= 255 ? 255
+                                 : v + 0.5);
     }
 }
 
@@ -64,7 +113,8 @@ static size_t blocks_of(const struct drill_pair *pair)
     return (size_t)pair->latents.blocks_w * pair->latents.blocks_h;
 }
 
-/* In place: a becomes its Cholesky factor, b the solution of a x = b for all columns. a is positive definite. */
+/* In place: a becomes its Cholesky factor, b the solution of a x = b for all columns. a is positive definite.
+ */
 static void solve(double a[TERMS][TERMS], double b[TERMS][PIXELS])
 {
     for (size_t i = 0; i < TERMS; i++) {
@@ -95,9 +145,10 @@ static void solve(double a[TERMS][TERMS], double b[TERMS][PIXELS])
     }
 }
 
-enum lethe_err drill_linear_fit(const struct drill_pair *pairs, size_t count, size_t blocks_max, struct drill_linear *out)
+enum lethe_err drill_linear_fit(const struct drill_pair *pairs, size_t count, size_t blocks_max,
+                                struct drill_linear *out)
 {
-    double (*a)[TERMS] = calloc(TERMS, sizeof *a);
+    double(*a)[TERMS] = calloc(TERMS, sizeof *a);
     size_t total = 0, seen = 0;
 
     if (!a) {
@@ -139,8 +190,8 @@ enum lethe_err drill_linear_fit(const struct drill_pair *pairs, size_t count, si
     return LETHE_OK;
 }
 
-enum lethe_err drill_linear_run(const struct drill_linear *linear, const float *latents, uint32_t width, uint32_t height,
-                                struct lethe_ycc *out)
+enum lethe_err drill_linear_run(const struct drill_linear *linear, const float *latents, uint32_t width,
+                                uint32_t height, struct lethe_ycc *out)
 {
     enum lethe_err err = lethe_ycc_init(out, width, height);
 
@@ -202,7 +253,8 @@ enum lethe_err drill_nearest_run(const struct drill_pair *known, size_t count, s
     return err;
 }
 
-enum lethe_err drill_blind_run(const struct lethe_latents *latents, const struct lethe_ycc *truth, struct lethe_ycc *out)
+enum lethe_err drill_blind_run(const struct lethe_latents *latents, const struct lethe_ycc *truth,
+                               struct lethe_ycc *out)
 {
     size_t blocks = (size_t)latents->blocks_w * latents->blocks_h, best = 0;
     double most = -1, mean = 0, agree = 0, truth_mean = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The cipher open. Every thief makes pictures of the latents of photos that he has never seen; each is judged by PSNR
- * and SSIM against the photo, and by whether its sketch finds the photo among all of the vault. At every strength, and
- * beside those who have no artifact at all.
+ * The cipher open. Every thief makes pictures of the latents of photos that he has never seen; each is judged
+ * by PSNR and SSIM against the photo, and by whether its sketch finds the photo among all of the vault. At
+ * every strength, and beside those who have no artifact at all.
  */
 #include <math.h>
 #include <stdatomic.h>
@@ -30,14 +30,15 @@ struct trial {
     struct drill *drill;
     const struct drill_photos *photos;
     unsigned strength;
-    size_t known; /* N: of the pairs behind the tests */
-    const struct lethe_pair *pair;       /* of Decrypters */
+    size_t known;                  /* N: of the pairs behind the tests */
+    const struct lethe_pair *pair; /* of Decrypters */
     const struct drill_linear *linear;
     unsigned average; /* artifacts of one photo together */
     /* Makes the thief's picture of test number i. */
     enum lethe_err (*make)(const struct trial *trial, size_t i, struct lethe_ycc *out);
     struct lethe_raster *keep; /* the first SHOWN pictures go here; NULL: nowhere */
     double psnr[DRILL_TESTS], ssim[DRILL_TESTS];
+    double restored[DRILL_TESTS]; /* PSNR against what the device restores */
     bool found[DRILL_TESTS];
     atomic_int err;
 };
@@ -49,7 +50,7 @@ static const struct drill_pair *test_of(const struct trial *trial, size_t i)
 
 static const struct drill_pair *known_of(const struct trial *trial)
 {
-    return trial->photos->pairs + trial->photos->tests;
+    return trial->photos->pairs + trial->photos->first_known;
 }
 
 /* --- the thieves --- */
@@ -143,11 +144,13 @@ static enum lethe_err make_linear(const struct trial *trial, size_t i, struct le
         values[at] = z->values[at];
     }
     for (unsigned k = 1; k < trial->average && !err; k++) {
-        struct drill_random random = {.state = trial->drill->options->seed + 7919 * (k + AVERAGE_MOST * (i + 1))};
+        struct drill_random random = {.state =
+                                          trial->drill->options->seed + 7919 * (k + AVERAGE_MOST * (i + 1))};
         struct lethe_random engine = drill_engine_random(&random);
         struct lethe_latents more;
 
-        err = lethe_encrypter_run(trial->photos->own, &test_of(trial, i)->picture, trial->strength, &engine, NULL, &more);
+        err = lethe_encrypter_run(trial->photos->own, &test_of(trial, i)->picture, trial->strength, &engine,
+                                  NULL, &more);
         for (size_t at = 0; at < count && !err; at++) {
             values[at] += more.values[at];
         }
@@ -169,7 +172,7 @@ static void judge_work(void *context, size_t i)
     const struct drill_photos *photos = trial->photos;
     struct lethe_raster truth = {0}, seen = {0};
     struct lethe_ycc made = {0};
-    float (*sketches)[DRILL_SKETCH] = calloc(photos->count, sizeof *sketches), mine[DRILL_SKETCH];
+    float(*sketches)[DRILL_SKETCH] = calloc(photos->count, sizeof *sketches), mine[DRILL_SKETCH];
     enum lethe_err err = sketches ? trial->make(trial, i, &made) : LETHE_ERR_NOMEM;
 
     err = err ? err : drill_picture_from_ycc(&made, &seen);
@@ -177,11 +180,20 @@ static void judge_work(void *context, size_t i)
     if (!err) {
         trial->psnr[i] = drill_picture_psnr(&truth, &seen);
         trial->ssim[i] = drill_picture_ssim(&truth, &seen);
+        trial->restored[i] = trial->psnr[i];
+        if (test_of(trial, i)->restored.width) {
+            lethe_raster_release(&truth);
+            err = drill_picture_from_ycc(&test_of(trial, i)->restored, &truth);
+            trial->restored[i] = err ? 0 : drill_picture_psnr(&truth, &seen);
+        }
+    }
+    if (!err) {
         drill_picture_sketch(&seen, mine);
         for (size_t n = 0; n < photos->count; n++) {
             memcpy(sketches[n], photos->pairs[n].sketch, sizeof mine);
         }
-        trial->found[i] = drill_sketch_nearest(mine, (const float(*)[DRILL_SKETCH])sketches, photos->count) == i;
+        trial->found[i] =
+            drill_sketch_nearest(mine, (const float(*)[DRILL_SKETCH])sketches, photos->count) == i;
         if (trial->keep && i < SHOWN) {
             trial->keep[i] = seen;
             seen = (struct lethe_raster){0};
@@ -199,20 +211,25 @@ static enum lethe_err try_all(struct trial *trial, const char *thief, json_t *ro
 {
     size_t tests = trial->photos->tests, found = 0;
     struct drill_interval psnr, rank;
-    double ssim = 0;
+    double ssim = 0, restored = 0;
+    json_t *row;
 
     lethe_pool_run(trial->drill->pool, tests, judge_work, trial);
     for (size_t i = 0; i < tests; i++) {
         ssim += trial->ssim[i] / (double)tests;
+        restored += trial->restored[i] / (double)tests;
         found += trial->found[i];
     }
     psnr = drill_bootstrap(trial->psnr, tests, &trial->drill->random);
     rank = drill_wilson(found, tests, DRILL_Z95);
-    (void)json_array_append_new(
-        rows, json_pack("{s:I, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "strength", (json_int_t)trial->strength,
-                        "thief", thief, "known", (json_int_t)trial->known, "psnr", psnr.value, "psnr_low", psnr.low,
-                        "psnr_high", psnr.high, "ssim", ssim, "rank1", rank.value, "rank1_low", rank.low, "rank1_high",
-                        rank.high));
+    row = json_pack("{s:I, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "strength",
+                    (json_int_t)trial->strength, "thief", thief, "known", (json_int_t)trial->known, "psnr",
+                    psnr.value, "psnr_low", psnr.low, "psnr_high", psnr.high, "ssim", ssim, "rank1",
+                    rank.value, "rank1_low", rank.low, "rank1_high", rank.high);
+    if (trial->photos->truth == DRILL_TRUTH_ORIGINALS) {
+        (void)json_object_set_new(row, "psnr_to_lossy", json_real(restored));
+    }
+    (void)json_array_append_new(rows, row);
     trial->make = NULL;
     return (enum lethe_err)atomic_load(&trial->err);
 }
@@ -234,6 +251,9 @@ static void encrypt_work(void *context, size_t i)
     struct lethe_random engine = drill_engine_random(&random);
     enum lethe_err err;
 
+    if (e->photos->truth == DRILL_TRUTH_RESTORED && !lethe_id_is_zero(&e->photos->ids[i])) {
+        return; /* what the vault holds: of the photo itself nobody can make another */
+    }
     lethe_latents_release(&pair->latents);
     err = lethe_encrypter_run(e->photos->own, &pair->picture, e->strength, &engine, NULL, &pair->latents);
     if (err) {
@@ -241,7 +261,8 @@ static void encrypt_work(void *context, size_t i)
     }
 }
 
-static enum lethe_err train_net(struct trial *trial, const struct drill_linear *linear, struct lethe_pair **out)
+static enum lethe_err train_net(struct trial *trial, const struct drill_linear *linear,
+                                struct lethe_pair **out)
 {
     struct lethe_known *known = calloc(trial->known, sizeof *known);
     struct lethe_buf bytes = {0};
@@ -252,8 +273,8 @@ static enum lethe_err train_net(struct trial *trial, const struct drill_linear *
         known[n] = (struct lethe_known){&known_of(trial)[n].latents, &known_of(trial)[n].picture};
     }
     err = err ? err
-              : lethe_train_surrogate(known, trial->known, linear->weight, trial->drill->options->seed, NET_STEPS,
-                                      trial->drill->pool, &bytes);
+              : lethe_train_surrogate(known, trial->known, linear->weight, trial->drill->options->seed,
+                                      NET_STEPS, trial->drill->pool, &bytes);
     err = err ? err : lethe_pair_parse(bytes.data, bytes.len, out);
     free(known);
     lethe_buf_release(&bytes);
@@ -290,7 +311,8 @@ static enum lethe_err count_bits(struct trial *trial, json_t *out)
             err = lethe_residual_samples_encode(&truth, xhat, LETHE_EFFORT_FAST, trial->drill->pool, &rest);
             /* And now the residual by a thief who has to put grey in the artifact's place. */
             memset(planes, 128, 3 * size);
-            if (!err && lethe_residual_samples_decode(rest.data, rest.len, xhat, trial->drill->pool, &wrong)) {
+            if (!err &&
+                lethe_residual_samples_decode(rest.data, rest.len, xhat, trial->drill->pool, &wrong)) {
                 refused++;
             } else if (!err) {
                 struct lethe_raster mean = {0};
@@ -319,11 +341,11 @@ static enum lethe_err count_bits(struct trial *trial, json_t *out)
         double decoded = (double)(tests - refused);
 
         (void)json_array_append_new(
-            out, json_pack("{s:I, s:f, s:f, s:o, s:o, s:I}", "strength", (json_int_t)trial->strength, "artifact_bpp",
-                           artifact / pixels, "residual_bpp", residual / pixels, "residual_alone_psnr",
-                           decoded > 0 ? json_real(alone / decoded) : json_null(), "mean_picture_psnr",
-                           decoded > 0 ? json_real(other / decoded) : json_null(), "residual_alone_refused",
-                           (json_int_t)refused));
+            out, json_pack("{s:I, s:f, s:f, s:o, s:o, s:I}", "strength", (json_int_t)trial->strength,
+                           "artifact_bpp", artifact / pixels, "residual_bpp", residual / pixels,
+                           "residual_alone_psnr", decoded > 0 ? json_real(alone / decoded) : json_null(),
+                           "mean_picture_psnr", decoded > 0 ? json_real(other / decoded) : json_null(),
+                           "residual_alone_refused", (json_int_t)refused));
     }
     return err;
 }
@@ -333,7 +355,7 @@ static enum lethe_err attack(struct drill *drill, const struct drill_photos *pho
                              struct drill_show *show, json_t *rows, json_t *bits)
 {
     struct encrypting encrypting = {.drill = drill, .photos = photos, .strength = strength};
-    size_t known = photos->count - photos->tests;
+    size_t known = photos->count - photos->first_known;
     unsigned own = lethe_vault_file_settings(drill->file)->strength;
     struct drill_linear *linear = malloc(sizeof *linear);
     struct trial *trial = calloc(1, sizeof *trial);
@@ -381,13 +403,14 @@ static enum lethe_err attack(struct drill *drill, const struct drill_photos *pho
             err = train_net(trial, linear, &net);
             trial->pair = net;
             trial->make = make_decrypter;
-            trial->keep = shown && last ? drill_show_column(show, "keys, and a net trained on his photos") : NULL;
+            trial->keep =
+                shown && last ? drill_show_column(show, "keys, and a net trained on his photos") : NULL;
             err = err ? err : try_all(trial, "own network", rows);
             trial->keep = NULL;
             lethe_pair_free(net);
         }
     }
-    for (unsigned k = 4; k <= AVERAGE_MOST && !err && known; k *= 4) {
+    for (unsigned k = 4; k <= AVERAGE_MOST && !err && photos->truth != DRILL_TRUTH_RESTORED; k *= 4) {
         char thief[64];
 
         snprintf(thief, sizeof thief, "least squares, mean of %u artifacts", k);
@@ -407,33 +430,55 @@ static enum lethe_err attack(struct drill *drill, const struct drill_photos *pho
     if (drill->options->leak == DRILL_LEAK_MODEL && !err) {
         trial->pair = photos->own;
         trial->make = make_decrypter;
-        trial->keep = show && strength == own ? drill_show_column(show, "keys and the vault's own pair") : NULL;
+        trial->keep =
+            show && strength == own ? drill_show_column(show, "keys and the vault's own pair") : NULL;
         err = try_all(trial, "the vault's own pair", rows);
         trial->keep = NULL;
     }
     trial->known = known;
-    err = err ? err : count_bits(trial, bits);
+    if (!err && photos->truth != DRILL_TRUTH_RESTORED) {
+        err = count_bits(trial, bits);
+    }
 out:
     free(linear);
     free(trial);
     return err;
 }
 
+/* What the artifacts that lie in the vault are worth to who has the pair, against the photos that they were
+ * made of. */
+static json_t *stored_artifacts(struct drill *drill, const struct drill_photos *photos)
+{
+    struct drill_interval psnr;
+
+    if (photos->stored == 0) {
+        return json_null();
+    }
+    psnr = drill_bootstrap(photos->stored_psnr, photos->stored, &drill->random);
+    return json_pack("{s:I, s:o}", "photos", (json_int_t)photos->stored, "psnr", drill_interval_json(&psnr));
+}
+
 enum lethe_err drill_leaked(struct drill *drill, const struct drill_photos *photos, struct drill_show *show)
 {
+    static const char *const truths[] = {"the photos", "the originals", "the lossy pictures"};
+    unsigned own = lethe_vault_file_settings(drill->file)->strength;
     json_t *rows = json_array(), *bits = json_array();
     enum lethe_err err = LETHE_OK;
 
     for (unsigned strength = 0; strength < LETHE_STRENGTHS && photos->count && !err; strength++) {
-        err = attack(drill, photos, strength, show, rows, bits);
+        if (photos->truth != DRILL_TRUTH_RESTORED || strength == own) {
+            err = attack(drill, photos, strength, show, rows, bits);
+        }
     }
     (void)json_object_set_new(
         drill->report, "keys_leaked",
-        json_pack("{s:I, s:I, s:I, s:f, s:b, s:o, s:o}", "tests", (json_int_t)photos->tests, "known",
-                  (json_int_t)(photos->count - photos->tests), "gallery", (json_int_t)photos->count, "chance",
-                  photos->count ? 1.0 / (double)photos->count : 0.0, "own_pair_is_public",
+        json_pack("{s:I, s:I, s:I, s:f, s:b, s:s, s:o, s:o, s:o}", "tests", (json_int_t)photos->tests,
+                  "known", (json_int_t)(photos->count - photos->first_known), "gallery",
+                  (json_int_t)photos->count, "chance", photos->count ? 1.0 / (double)photos->count : 0.0,
+                  "own_pair_is_public",
                   photos->own && lethe_pair_shipped(0) &&
                       lethe_id_equal(lethe_pair_id(photos->own), lethe_pair_id(lethe_pair_shipped(0))),
+                  "judged_by", truths[photos->truth], "stored_artifacts", stored_artifacts(drill, photos),
                   "thieves", rows, "bits", bits));
     return err;
 }

@@ -7,7 +7,8 @@
 
 #include "fs/vault/frame.h"
 
-static const char *const names[DRILL_SCORES] = {"chi_square", "entropy", "serial", "adjacent", "compressed"};
+const char *const drill_score_names[DRILL_SCORES] = {"chi_square", "entropy", "serial", "adjacent",
+                                                     "compressed"};
 
 static enum lethe_err grow(struct drill_noise *noise)
 {
@@ -41,18 +42,22 @@ static enum lethe_err compressed(const uint8_t *bytes, size_t len, double *ratio
     return err;
 }
 
-static enum lethe_err score(const uint8_t *bytes, size_t len, size_t width, double out[DRILL_SCORES],
-                            struct drill_bytes *measured)
+enum lethe_err drill_noise_score(const uint8_t *bytes, size_t len, size_t width, double out[DRILL_SCORES],
+                                 struct drill_bytes *measured)
 {
+    struct drill_bytes found;
     double ratio;
     enum lethe_err err = compressed(bytes, len, &ratio);
 
-    drill_bytes_measure(bytes, len, width, measured);
-    out[0] = measured->chi_square;
-    out[1] = -measured->entropy;
-    out[2] = fabs(measured->serial);
-    out[3] = fabs(measured->adjacent_x) + fabs(measured->adjacent_y);
+    drill_bytes_measure(bytes, len, width, &found);
+    out[0] = found.chi_square;
+    out[1] = -found.entropy;
+    out[2] = fabs(found.serial);
+    out[3] = fabs(found.adjacent_x) + fabs(found.adjacent_y);
     out[4] = -ratio;
+    if (measured) {
+        *measured = found;
+    }
     return err;
 }
 
@@ -60,7 +65,7 @@ enum lethe_err drill_noise_add(struct drill_noise *noise, const uint8_t *bytes, 
                                struct drill_random *random)
 {
     double real[DRILL_SCORES], fake[DRILL_SCORES];
-    struct drill_bytes measured, ignored;
+    struct drill_bytes measured;
     uint8_t *other;
     enum lethe_err err;
 
@@ -75,8 +80,8 @@ enum lethe_err drill_noise_add(struct drill_noise *noise, const uint8_t *bytes, 
         return LETHE_ERR_NOMEM;
     }
     drill_fill(random, other, len);
-    err = score(bytes, len, width, real, &measured);
-    err = err ? err : score(other, len, width, fake, &ignored);
+    err = drill_noise_score(bytes, len, width, real, &measured);
+    err = err ? err : drill_noise_score(other, len, width, fake, NULL);
     free(other);
     if (err) {
         return err;
@@ -94,23 +99,30 @@ enum lethe_err drill_noise_add(struct drill_noise *noise, const uint8_t *bytes, 
     return LETHE_OK;
 }
 
+json_t *drill_noise_compare(const char *name, double *one, size_t m, double *other, size_t n, bool *chance)
+{
+    double usual = drill_auc_chance(m, n, -drill_phi_inverse(0.05 / DRILL_FAMILY / 2));
+    double sure = drill_auc_chance(m, n, -drill_phi_inverse(DRILL_IMPROBABLE / DRILL_FAMILY / 2));
+    double auc = drill_auc(one, m, other, n, 0).value;
+
+    *chance = fabs(auc - 0.5) <= sure;
+    return json_pack("{s:s, s:f, s:f, s:f, s:b}", "score", name, "auc", auc, "low", fmax(0, auc - usual),
+                     "high", fmin(1, auc + usual), "chance", *chance);
+}
+
 json_t *drill_noise_json(struct drill_noise *noise, bool *told)
 {
     double n = noise->count ? (double)noise->count : 1;
-    double usual = drill_auc_chance(noise->count, noise->count, -drill_phi_inverse(0.05 / DRILL_FAMILY / 2));
-    double sure =
-        drill_auc_chance(noise->count, noise->count, -drill_phi_inverse(DRILL_IMPROBABLE / DRILL_FAMILY / 2));
     json_t *tests = json_array();
 
     *told = noise->improbable > 0;
     for (unsigned s = 0; s < DRILL_SCORES && noise->count; s++) {
-        double auc = drill_auc(noise->real[s], noise->count, noise->random[s], noise->count, 0).value;
-        bool chance = fabs(auc - 0.5) <= sure;
+        bool chance;
 
+        (void)json_array_append_new(tests,
+                                    drill_noise_compare(drill_score_names[s], noise->real[s], noise->count,
+                                                        noise->random[s], noise->count, &chance));
         *told = *told || !chance;
-        (void)json_array_append_new(tests, json_pack("{s:s, s:f, s:f, s:f, s:b}", "score", names[s], "auc",
-                                                     auc, "low", fmax(0, auc - usual), "high",
-                                                     fmin(1, auc + usual), "chance", chance));
     }
     return json_pack("{s:I, s:f, s:f, s:f, s:f, s:I, s:o}", "objects", (json_int_t)noise->count, "chi_square",
                      noise->sum_chi / n, "entropy", noise->sum_entropy / n, "compressed",

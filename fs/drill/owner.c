@@ -246,3 +246,34 @@ enum lethe_err drill_owner_contents(const struct drill_owner *owner, const char 
     lethe_db_unlock(owner->db);
     return err;
 }
+
+enum lethe_err drill_owner_path(const struct drill_owner *owner, const struct lethe_id *content,
+                                char path[4096])
+{
+    static const char query[] =
+        "WITH RECURSIVE up(parent, path) AS (SELECT parent, CAST(name AS TEXT) FROM (SELECT parent, name "
+        "FROM dentry"
+        " WHERE ino IN (SELECT ino FROM inode WHERE content = ?) ORDER BY parent, name LIMIT 1)"
+        " UNION ALL SELECT d.parent, CAST(d.name AS TEXT) || '/' || up.path FROM up JOIN dentry d ON d.ino = "
+        "up.parent)"
+        " SELECT path FROM up ORDER BY length(path) DESC LIMIT 1";
+    sqlite3_stmt *statement;
+    bool row = false;
+    enum lethe_err err;
+
+    path[0] = '\0';
+    lethe_db_lock(owner->db);
+    err = lethe_db_statement(owner->db, query, &statement);
+    if (!err) {
+        sqlite3_bind_blob(statement, 1, content->bytes, sizeof content->bytes, SQLITE_STATIC);
+        err = lethe_db_step(owner->db, statement, &row);
+    }
+    if (!err && row && sqlite3_column_bytes(statement, 0) < 4096) {
+        snprintf(path, 4096, "%s", (const char *)sqlite3_column_text(statement, 0));
+    }
+    if (!err) {
+        sqlite3_reset(statement);
+    }
+    lethe_db_unlock(owner->db);
+    return err;
+}

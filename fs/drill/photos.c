@@ -21,9 +21,9 @@ struct gathering {
     struct drill *drill;
     const struct drill_owner *owner;
     struct drill_photos *photos;
-    size_t first;      /* of the slots being filled */
-    bool *used;        /* of each slot */
-    char (*paths)[4096]; /* for those of a folder */
+    size_t first;         /* of the slots being filled */
+    bool *used;           /* of each slot */
+    char (*paths)[4096];  /* for those of a folder */
     pthread_mutex_t lock; /* guards done and err */
     size_t done;
     enum lethe_err err;
@@ -39,17 +39,20 @@ static enum lethe_err guess(struct gathering *g, size_t slot, const struct lethe
     struct lethe_photo *photo = NULL;
     struct lethe_buf payload = {0}, residual = {0};
     enum lethe_reason reason;
-    enum lethe_err err = lethe_photo_parse(file->data, file->len, &lethe_image_limits_default, &photo, &reason);
+    enum lethe_err err =
+        lethe_photo_parse(file->data, file->len, &lethe_image_limits_default, &photo, &reason);
 
     if (!err && settings->fidelity == LETHE_FIDELITY_EXACT) {
         err = lethe_photo_encrypt_at(photo, g->photos->own, strength,
-                                     lethe_photo_exact_rate(photo, g->photos->own, strength), &engine, NULL, &payload);
+                                     lethe_photo_exact_rate(photo, g->photos->own, strength), &engine, NULL,
+                                     &payload);
     } else if (!err) {
         err = lethe_photo_encrypt(photo, g->photos->own, strength, &engine, NULL, &payload);
     }
-    err = err ? err
-              : lethe_photo_residual(photo, g->photos->own, payload.data, payload.len, LETHE_EFFORT_FAST, NULL, &residual,
-                                     NULL);
+    if (!err && settings->fidelity == LETHE_FIDELITY_EXACT) { /* elsewhere it is not in the vault */
+        err = lethe_photo_residual(photo, g->photos->own, payload.data, payload.len, LETHE_EFFORT_FAST, NULL,
+                                   &residual, NULL);
+    }
     g->photos->guessed[slot] = (struct drill_sizes){payload.len, residual.len};
     lethe_photo_free(photo);
     lethe_buf_release(&payload);
@@ -57,9 +60,13 @@ static enum lethe_err guess(struct gathering *g, size_t slot, const struct lethe
     return err;
 }
 
-static enum lethe_err look_at_pieces(struct gathering *g, size_t slot, const struct lethe_record *record)
+/* The payloads as the vault has them; and, where they are what thieves are judged on, the latents themselves.
+ */
+static enum lethe_err look_at_pieces(struct gathering *g, size_t slot, const struct lethe_record *record,
+                                     const struct lethe_raster *raster)
 {
     static const enum lethe_piece_kind kinds[2] = {LETHE_PIECE_ARTIFACT, LETHE_PIECE_RESIDUAL};
+    struct lethe_latents whole = {0};
     struct lethe_buf payload = {0};
     enum lethe_err err = LETHE_OK;
 
@@ -73,46 +80,80 @@ static enum lethe_err look_at_pieces(struct gathering *g, size_t slot, const str
         } else if (piece) {
             g->photos->plain[slot].residual = payload.len;
         }
+        if (piece && i == 0 && !err && g->photos->truth == DRILL_TRUTH_RESTORED) {
+            err = lethe_artifact_latents(payload.data, payload.len, &lethe_image_limits_default, 0, &whole);
+            err = err ? err : drill_pair_latents(&g->photos->pairs[slot], raster, &whole);
+        }
     }
+    lethe_latents_release(&whole);
     lethe_buf_release(&payload);
     return err;
 }
 
-static enum lethe_err take(struct gathering *g, size_t slot)
+/* The photo as it was before fidelity lossy, in the place of what the device restores. */
+static enum lethe_err take_original(struct gathering *g, size_t slot, const struct lethe_raster *restored,
+                                    struct lethe_buf *file, struct lethe_raster *original)
+{
+    char inner[4096], path[8200];
+    enum lethe_err err = drill_owner_path(g->owner, &g->photos->ids[slot], inner);
+
+    if (!err && !*inner) {
+        return LETHE_ERR_NOT_FOUND;
+    }
+    snprintf(path, sizeof path, "%s/%s", g->drill->options->originals_dir, inner);
+    lethe_buf_reset(file);
+    err = err ? err : lethe_file_read(path, FILE_MAX, file);
+    err = err ? err : drill_picture_read(file->data, file->len, original);
+    err = err ? err : drill_pair_init(&g->photos->pairs[slot], original);
+    return err ? err : drill_pair_restored(&g->photos->pairs[slot], original, restored);
+}
+
+static enum lethe_err take_own(struct gathering *g, size_t slot)
 {
     struct lethe_record record = {0};
     struct lethe_buf file = {0};
-    struct lethe_raster raster = {0};
-    bool mine = g->paths == NULL;
-    enum lethe_err err = LETHE_OK;
+    struct lethe_raster raster = {0}, original = {0};
+    enum lethe_err err = lethe_record_load(g->owner->db, &g->photos->ids[slot], &record);
 
-    if (mine) {
-        err = lethe_record_load(g->owner->db, &g->photos->ids[slot], &record);
-        if (!err && (uint64_t)record.width * record.height > PIXELS_MAX) {
-            err = LETHE_ERR_ARG;
-        }
-        err = err ? err : lethe_restore_photo(g->owner->vault, &record, NULL, &file);
-    } else {
-        err = lethe_file_read(g->paths[slot - g->first], FILE_MAX, &file);
+    if (!err && (uint64_t)record.width * record.height > PIXELS_MAX) {
+        err = LETHE_ERR_ARG;
     }
+    err = err ? err : lethe_restore_photo(g->owner->vault, &record, NULL, &file);
     err = err ? err : drill_picture_read(file.data, file.len, &raster);
-    err = err ? err : drill_pair_init(&g->photos->pairs[slot], &raster);
-    if (!err && mine) {
-        err = look_at_pieces(g, slot, &record);
-        err = err ? err : guess(g, slot, &file);
+    if (!err && g->photos->truth == DRILL_TRUTH_ORIGINALS) {
+        err = take_original(g, slot, &raster, &file, &original);
+    } else if (!err) {
+        err = drill_pair_init(&g->photos->pairs[slot], &raster);
     }
-    g->used[slot] = !err;
+    err = err ? err : look_at_pieces(g, slot, &record, &raster);
+    err = err ? err : guess(g, slot, &file);
     lethe_raster_release(&raster);
+    lethe_raster_release(&original);
     lethe_buf_release(&file);
     lethe_record_release(&record);
+    return err;
+}
+
+static enum lethe_err take_known(struct gathering *g, size_t slot)
+{
+    struct lethe_buf file = {0};
+    struct lethe_raster raster = {0};
+    enum lethe_err err = lethe_file_read(g->paths[slot - g->first], FILE_MAX, &file);
+
+    err = err ? err : drill_picture_read(file.data, file.len, &raster);
+    err = err ? err : drill_pair_init(&g->photos->pairs[slot], &raster);
+    lethe_raster_release(&raster);
+    lethe_buf_release(&file);
     return err;
 }
 
 static void take_work(void *context, size_t index)
 {
     struct gathering *g = context;
-    enum lethe_err err = take(g, g->first + index);
+    size_t slot = g->first + index;
+    enum lethe_err err = g->paths ? take_known(g, slot) : take_own(g, slot);
 
+    g->used[slot] = !err;
     pthread_mutex_lock(&g->lock);
     /* What is no picture, or too small or too large a one, is passed over; damage is for check to tell. */
     if (err == LETHE_ERR_NOMEM || err == LETHE_ERR_UNREACHABLE) {
@@ -167,8 +208,8 @@ static enum lethe_err list_folder(const char *folder, char (**paths)[4096], size
         return err;
     }
     while (*count < DRILL_PHOTOS && (entry = readdir(stream))) {
-        if (entry->d_name[0] != '.' &&
-            snprintf((*paths)[*count], sizeof **paths, "%s/%s", folder, entry->d_name) < (int)sizeof **paths) {
+        if (entry->d_name[0] != '.' && snprintf((*paths)[*count], sizeof **paths, "%s/%s", folder,
+                                                entry->d_name) < (int)sizeof **paths) {
             ++*count;
         }
     }
@@ -189,7 +230,41 @@ static enum lethe_err find_pair(const struct drill_owner *owner, struct drill_ph
     return err;
 }
 
-enum lethe_err drill_photos_open(struct drill *drill, const struct drill_owner *owner, struct drill_photos *out)
+/* Of every photo that a file has: what its artifact alone is worth. In fidelity lossy nobody but the sealer
+ * saw both. */
+static enum lethe_err measure_stored(const struct drill_owner *owner, struct drill_photos *out)
+{
+    sqlite3_stmt *statement;
+    size_t room = 0;
+    bool row = false;
+    enum lethe_err err;
+
+    lethe_db_lock(owner->db);
+    err = lethe_db_statement(owner->db,
+                             "SELECT error, samples FROM content WHERE kind = 1 AND samples > 0 AND id IN"
+                             " (SELECT content FROM inode WHERE content IS NOT NULL) ORDER BY id",
+                             &statement);
+    while (!err && !(err = lethe_db_step(owner->db, statement, &row)) && row) {
+        const struct lethe_photo_quality quality = {(uint64_t)sqlite3_column_int64(statement, 0),
+                                                    (uint64_t)sqlite3_column_int64(statement, 1)};
+        double *grown = out->stored < room ? out->stored_psnr
+                                           : realloc(out->stored_psnr, (2 * room + 64) * sizeof *grown);
+
+        if (!grown) {
+            sqlite3_reset(statement);
+            err = LETHE_ERR_NOMEM;
+            break;
+        }
+        room = out->stored < room ? room : 2 * room + 64;
+        out->stored_psnr = grown;
+        out->stored_psnr[out->stored++] = lethe_quality_psnr(&quality);
+    }
+    lethe_db_unlock(owner->db);
+    return err;
+}
+
+enum lethe_err drill_photos_open(struct drill *drill, const struct drill_owner *owner,
+                                 struct drill_photos *out)
 {
     struct gathering g = {.drill = drill, .owner = owner, .photos = out, .lock = PTHREAD_MUTEX_INITIALIZER};
     struct lethe_id *ids = NULL;
@@ -197,6 +272,9 @@ enum lethe_err drill_photos_open(struct drill *drill, const struct drill_owner *
     enum lethe_err err;
 
     *out = (struct drill_photos){0};
+    if (lethe_vault_file_settings(drill->file)->fidelity == LETHE_FIDELITY_LOSSY) {
+        out->truth = drill->options->originals_dir ? DRILL_TRUTH_ORIGINALS : DRILL_TRUTH_RESTORED;
+    }
     err = find_pair(owner, out);
     err = err ? err : drill_owner_contents(owner, "kind = 1", 1000000, &ids, &all);
     out->pairs = calloc(most, sizeof *out->pairs);
@@ -207,6 +285,7 @@ enum lethe_err drill_photos_open(struct drill *drill, const struct drill_owner *
     if (!out->pairs || !out->ids || !out->plain || !out->guessed || !g.used) {
         err = LETHE_ERR_NOMEM;
     }
+    err = err ? err : measure_stored(owner, out);
     if (err) {
         goto out;
     }
@@ -221,21 +300,29 @@ enum lethe_err drill_photos_open(struct drill *drill, const struct drill_owner *
     memcpy(out->ids, ids, out->count * sizeof *ids);
     lethe_pool_run(drill->pool, out->count, take_work, &g);
     close_up(&g, out->count);
-    out->tests = out->count / 4 < DRILL_TESTS ? out->count / 4 : DRILL_TESTS;
-    out->tests = out->tests ? out->tests : out->count > 1;
-    if (!g.err && drill->options->pairs_dir) {
+    out->in_vault = out->count;
+    err = g.err;
+    if (drill->options->pairs_dir && !err) { /* no photo of the vault is known: all are there to be tried */
+        out->tests = out->count < DRILL_TESTS ? out->count : DRILL_TESTS;
         err = list_folder(drill->options->pairs_dir, &g.paths, &listed);
-        g.first = out->count;
+        out->first_known = g.first = out->count;
         g.done = 0;
         if (!err) {
             out->count += listed;
             lethe_pool_run(drill->pool, listed, take_work, &g);
             close_up(&g, out->count);
+            err = g.err;
         }
+    } else {
+        out->tests = out->count / 4 < DRILL_TESTS ? out->count / 4 : DRILL_TESTS;
+        out->tests = out->tests ? out->tests : out->count > 1;
+        out->first_known = out->tests;
     }
-    err = err ? err : g.err;
-    if (out->tests == 0) {
-        out->count = 0;
+    if (out->tests == 0 || out->count == out->first_known) {
+        for (size_t i = 0; i < out->count; i++) {
+            drill_pair_release(&out->pairs[i]);
+        }
+        out->count = out->tests = out->first_known = out->in_vault = 0;
     }
 out:
     free(ids);
@@ -253,53 +340,50 @@ void drill_photos_release(struct drill_photos *photos)
     free(photos->ids);
     free(photos->plain);
     free(photos->guessed);
+    free(photos->stored_psnr);
     *photos = (struct drill_photos){0};
 }
 
 static struct drill_sizes sealed(const struct drill_sizes *plain)
 {
-    return (struct drill_sizes){lethe_noise_png_capacity(lethe_padme(8 + plain->artifact) + LETHE_SEAL_OVERHEAD),
-                                lethe_padme(8 + plain->residual)};
+    return (struct drill_sizes){
+        lethe_noise_png_capacity(lethe_padme(8 + plain->artifact) + LETHE_SEAL_OVERHEAD),
+        lethe_padme(8 + plain->residual)};
 }
 
 /* What of the sizes is seen: residuals that travel in packs, or lie in a second store, are not. */
-enum sight { ARTIFACT_PADDED, BOTH_PADDED, BOTH_PLAIN, SIGHTS };
-static const char *const sights[SIGHTS] = {"artifact, padded", "artifact and residual, padded",
+enum sight { ARTIFACT_PADDED, ARTIFACT_PLAIN, BOTH_PADDED, BOTH_PLAIN, SIGHTS };
+static const char *const sights[SIGHTS] = {"artifact, padded", "artifact, without padding",
+                                           "artifact and residual, padded",
                                            "artifact and residual, without padding"};
 
 static double apart(enum sight sight, const struct drill_sizes *a, const struct drill_sizes *b)
 {
-    struct drill_sizes x = sight == BOTH_PLAIN ? *a : sealed(a), y = sight == BOTH_PLAIN ? *b : sealed(b);
+    bool plain = sight == BOTH_PLAIN || sight == ARTIFACT_PLAIN;
+    struct drill_sizes x = plain ? *a : sealed(a), y = plain ? *b : sealed(b);
     double d = fabs(log((double)(x.artifact + 1) / (double)(y.artifact + 1)));
 
-    return sight == ARTIFACT_PADDED ? d : d + fabs(log((double)(x.residual + 1) / (double)(y.residual + 1)));
+    return sight <= ARTIFACT_PLAIN ? d : d + fabs(log((double)(x.residual + 1) / (double)(y.residual + 1)));
 }
 
 /*
- * For each photo of the vault: is its own guess the nearest of all guesses? Ties share. And the AUC of how near a
- * photo's guess is against those of others.
+ * For each photo of the vault: is its own guess the nearest of all guesses? Ties share. And the AUC of how
+ * near a photo's guess is against those of others.
  */
 static json_t *identify(struct drill *drill, const struct drill_photos *photos, enum sight sight)
 {
-    size_t n = 0, pairs = 0;
-    double right = 0, *own = calloc(photos->count, sizeof *own), *others = calloc(photos->count, sizeof *others);
+    size_t n = photos->in_vault;
+    double right = 0, *own = calloc(n, sizeof *own), *others = calloc(n, sizeof *others);
     struct drill_interval rank, auc;
 
-    for (size_t i = 0; own && others && i < photos->count; i++) {
-        double least = INFINITY, to_own = 0;
-        size_t ties = 0;
+    for (size_t i = 0; own && others && i < n; i++) {
+        size_t other = (i + 1 + drill_below(&drill->random, n - 1)) % n, ties = 0;
+        double least = INFINITY;
         bool hit = false;
 
-        if (lethe_id_is_zero(&photos->ids[i])) {
-            continue; /* the thief's own: not in the vault */
-        }
-        for (size_t j = 0; j < photos->count; j++) {
-            double d;
+        for (size_t j = 0; j < n; j++) {
+            double d = apart(sight, &photos->plain[i], &photos->guessed[j]);
 
-            if (lethe_id_is_zero(&photos->ids[j])) {
-                continue;
-            }
-            d = apart(sight, &photos->plain[i], &photos->guessed[j]);
             if (d < least) {
                 least = d;
                 ties = 0;
@@ -307,32 +391,27 @@ static json_t *identify(struct drill *drill, const struct drill_photos *photos, 
             }
             ties += d <= least;
             hit = hit || (d <= least && i == j);
-            to_own = i == j ? d : to_own;
         }
         right += hit ? 1.0 / (double)ties : 0;
-        own[n] = -to_own;
-        n++;
-        if (photos->count > 1) {
-            size_t j = drill_below(&drill->random, photos->count);
-
-            if (j != i && !lethe_id_is_zero(&photos->ids[j])) {
-                others[pairs++] = -apart(sight, &photos->plain[i], &photos->guessed[j]);
-            }
-        }
+        own[i] = -apart(sight, &photos->plain[i], &photos->guessed[i]);
+        others[i] = -apart(sight, &photos->plain[i], &photos->guessed[other]);
     }
     rank = drill_wilson((size_t)(right + 0.5), n, DRILL_Z95);
-    auc = drill_auc(own, n, others, pairs, DRILL_Z95);
+    auc = own && others ? drill_auc(own, n, others, n, DRILL_Z95) : (struct drill_interval){0.5, 0, 1};
     free(own);
     free(others);
     return json_pack("{s:s, s:I, s:o, s:o, s:f}", "seen", sights[sight], "photos", (json_int_t)n, "rank1",
-                     drill_interval_json(&rank), "auc", drill_interval_json(&auc), "chance", n ? 1.0 / (double)n : 0.0);
+                     drill_interval_json(&rank), "auc", drill_interval_json(&auc), "chance", 1.0 / (double)n);
 }
 
 enum lethe_err drill_sizes(struct drill *drill, const struct drill_photos *photos)
 {
+    /* In fidelity split the residuals lie elsewhere, in lossy nowhere. */
+    int seen =
+        lethe_vault_file_settings(drill->file)->fidelity == LETHE_FIDELITY_EXACT ? SIGHTS : BOTH_PADDED;
     json_t *sizes = json_array();
 
-    for (int sight = 0; sight < SIGHTS && photos->count; sight++) {
+    for (int sight = 0; sight < seen && photos->in_vault > 1; sight++) {
         (void)json_array_append_new(sizes, identify(drill, photos, (enum sight)sight));
     }
     (void)json_object_set_new(drill->report, "sizes", sizes);

@@ -27,11 +27,16 @@ enum lethe_err drill_picture_read(const uint8_t *file, size_t len, struct lethe_
     return err;
 }
 
+uint32_t drill_picture_middle(uint32_t side, uint32_t part)
+{
+    return (side - part) / 2 / LETHE_BLOCK * LETHE_BLOCK;
+}
+
 enum lethe_err drill_picture_crop(const struct lethe_raster *in, uint32_t width, uint32_t height,
                                   struct lethe_raster *out)
 {
     uint32_t w = width < in->width ? width : in->width, h = height < in->height ? height : in->height;
-    uint32_t x = (in->width - w) / 2, y = (in->height - h) / 2;
+    uint32_t x = drill_picture_middle(in->width, w), y = drill_picture_middle(in->height, h);
     enum lethe_err err = lethe_raster_init(out, w, h, in->channels, in->depth);
 
     for (unsigned c = 0; c < in->channels && !err; c++) {
@@ -145,8 +150,8 @@ enum lethe_err drill_picture_photo(const struct lethe_raster *in, struct lethe_p
     return err;
 }
 
-enum lethe_err drill_picture_encrypt(const struct lethe_raster *in, const struct lethe_pair *pair, unsigned strength,
-                                     struct drill_random *random, struct lethe_buf *out)
+enum lethe_err drill_picture_encrypt(const struct lethe_raster *in, const struct lethe_pair *pair,
+                                     unsigned strength, struct drill_random *random, struct lethe_buf *out)
 {
     struct lethe_random engine = drill_engine_random(random);
     struct lethe_photo *photo;
@@ -163,7 +168,8 @@ void drill_picture_sketch(const struct lethe_raster *in, float out[DRILL_SKETCH]
 
     for (uint32_t y = 0; y < in->height; y++) {
         for (uint32_t x = 0; x < in->width; x++) {
-            size_t cell = (size_t)y * 8 / in->height * 8 + (size_t)x * 8 / in->width, i = (size_t)y * in->width + x;
+            size_t cell = (size_t)y * 8 / in->height * 8 + (size_t)x * 8 / in->width,
+                   i = (size_t)y * in->width + x;
             double grey = luma(in, i);
 
             sums[0][cell] += grey;

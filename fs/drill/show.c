@@ -379,9 +379,9 @@ static void say_object(struct lethe_buf *out, const json_t *object, const char *
 
 enum lethe_err drill_show_page(const struct drill_show *show, const json_t *report, struct lethe_buf *out)
 {
-    static const char *const sections[] = {"inventory", "key_slots", "statistics",  "sealing",
-                                           "controls",  "sizes",     "keys_leaked", "guessing",
-                                           "device",    "tampering", "contents"};
+    static const char *const sections[] = {"inventory", "key_slots", "statistics", "sealing",
+                                           "photo_a_or_b", "controls", "sizes", "keys_leaked", "guessing",
+                                           "device", "tampering", "contents", "outside_the_encrypter"};
     const json_t *item;
     size_t i;
     enum lethe_err err;

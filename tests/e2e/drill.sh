@@ -39,6 +39,8 @@ for kind in ("artifacts", "others"):
     assert statistics["entropy"] > 7.5
 assert report["inventory"]["artifacts"]["count"] >= 8
 assert report["inventory"]["repeated_nonces"] == 0 and report["inventory"]["unpadded"] == 0
+apart = report["photo_a_or_b"]
+assert not apart["told"] and len(apart["distinguishers"]) == 5 and not apart["control"]["chance"], apart
 for pair in report["sealing"]:
     assert not pair["told"] and 0.99 < pair["npcr"] < 1 and 0.31 < pair["uaci"] < 0.36
 EOF
@@ -78,11 +80,31 @@ for strength in range(4):
 bits = leaked["bits"]
 assert [b["artifact_bpp"] for b in bits] == sorted((b["artifact_bpp"] for b in bits), reverse=True)
 assert all(s["photos"] > 3 for s in report["sizes"])
+assert leaked["judged_by"] == "the photos" and leaked["stored_artifacts"]["photos"] >= 8, leaked["stored_artifacts"]
+outside = {k["kind"]: k["files"] for k in report["outside_the_encrypter"]}
+assert outside["other files"] == 31 and outside["video"] == 0, outside
 EOF
 grep -qE '(src|href)="?(http|//|[a-z]*\.)' "$WORK/report.html" && fail "the page asks for something from elsewhere"
 grep -qiE '<script|@import|url\(' "$WORK/report.html" && fail "the page has scripts or asks for something"
 [ "$(grep -o '<img ' "$WORK/report.html" | wc -l)" -ge 4 ] || fail "the page has no pictures"
 [ "$(grep -o '<svg ' "$WORK/report.html" | wc -l)" = 2 ] || fail "the page has no plots"
+
+# Photos that the thief has from elsewhere: they are what he knows, and all of the vault's are there to be tried.
+mkdir "$WORK/known"
+"$BUILD/lethe-samples" "$WORK/known" $((SEED + 1))
+[ -n "${LETHE_LONG:-}" ] || rm "$WORK"/known/sprite-* # from ten on a network is trained, which takes its time
+echo "no picture" >"$WORK/known/notes.txt"
+expect 0 "$LETHEFS" drill "$VAULT" --json --seed "$SEED" --leak keys --passfile "$PASS" --pairs "$WORK/known" --mutations 0
+python3 - "$WORK/out" <<'EOF'
+import json, sys
+leaked = json.load(open(sys.argv[1]))["keys_leaked"]
+known = leaked["known"]
+assert known in (8, 12) and leaked["tests"] >= 8 and leaked["gallery"] == known + leaked["tests"], leaked
+assert {t["known"] for t in leaked["thieves"]} == {0, 1, known} | ({10} if known > 10 else set())
+assert any(t["thief"] == "own network" for t in leaked["thieves"]) == (known >= 10)
+assert not any(t["thief"] == "the vault's own pair" for t in leaked["thieves"]) # only keys leaked
+EOF
+expect 1 "$LETHEFS" drill "$VAULT" --leak keys --passfile "$PASS" --pairs "$WORK/no-such-folder"
 
 # The device stolen while unmounted; and with a thumbnail left in its cache.
 expect 0 "$LETHEFS" drill "$VAULT" --json --leak device

@@ -39,6 +39,31 @@ sums "$MNT" >"$WORK/sums"
 
 # Nothing changes again: another mount, no cache, another device.
 umount_vault --wait
+
+# A drill: thieves are judged by the originals, where they are at hand, and else by what is left of them.
+drill() {
+    expect 1 "$LETHEFS" drill "$VAULT" --json --seed "$SEED" --leak model --passfile "$PASS" --mutations 55 "$@"
+    python3 - "$WORK/out" "$#" <<'EOF'
+import json, sys
+report, originals = json.load(open(sys.argv[1])), sys.argv[2] != "0"
+assert [w["name"] for w in report["weaknesses"]] == ["weak KDF"], report["weaknesses"] # the tests' own vaults are quick
+leaked = report["keys_leaked"]
+stored = leaked["stored_artifacts"]
+assert stored["photos"] == 5 and 25 < stored["psnr"]["value"] < 60, stored
+assert leaked["judged_by"] == ("the originals" if originals else "the lossy pictures"), leaked["judged_by"]
+assert {t["strength"] for t in leaked["thieves"]} == (set(range(4)) if originals else {0})
+own = next(t for t in leaked["thieves"] if t["thief"] == "the vault's own pair" and t["strength"] == 0)
+if originals: # nearer to what the device restores, of which it is another draw
+    assert 25 < own["psnr"] < own["psnr_to_lossy"] < 60, own
+else: # the artifact of the vault itself: what is restored, but for rounding and the rim of what was looked at
+    assert own["psnr"] > 40 and "psnr_to_lossy" not in own, own
+outside = {k["kind"]: k["files"] for k in report["outside_the_encrypter"]}
+assert outside["JPEG"] == 1 and outside["other files"] == 1, outside # broken.jpg, text
+EOF
+}
+drill
+drill --originals "$WORK"
+
 rm -rf "$XDG_CACHE_HOME"
 mount_vault
 sums "$MNT" | diff "$WORK/sums" - || fail "other bytes from the vault"

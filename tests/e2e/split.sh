@@ -34,6 +34,25 @@ size=$(find "$VAULT/o" -type f -printf '%s\n' | awk '{s += $1} END {print s + 0}
     fail "the second store does not hold the contents"
 "$LETHEFS" check "$VAULT" --deep --passfile "$PASS"
 
+# A drill: both stores are tampered with, and what lies in the second is no business of who has the vault alone.
+expect 1 "$LETHEFS" drill "$VAULT" --json --seed "$SEED" --leak model --passfile "$PASS" --mutations 165
+python3 - "$WORK/out" <<'EOF'
+import json, sys
+report = json.load(open(sys.argv[1]))
+assert [w["name"] for w in report["weaknesses"]] == ["weak KDF"], report["weaknesses"] # the tests' own vaults are quick
+kinds = {k["change"]: k for k in report["tampering"]["kinds"]}
+assert report["tampering"]["undetected"] == 0
+assert kinds["an artifact with another residual"]["detected"] > 0, kinds
+leaked = report["keys_leaked"]
+assert leaked["judged_by"] == "the photos" and leaked["stored_artifacts"]["photos"] == 5, leaked["stored_artifacts"]
+psnr = {(t["strength"], t["thief"]): t["psnr"] for t in leaked["thieves"]}
+own = [psnr[strength, "the vault's own pair"] for strength in range(4)]
+assert own == sorted(own, reverse=True), own
+assert [s["seen"] for s in report["sizes"]] == ["artifact, padded", "artifact, without padding"]
+assert all(k["where"] == "the second store" for k in report["outside_the_encrypter"])
+assert "not the photo" in next(a for a in report["adversaries"] if a["name"] == "bucket and keys")["verdict"]
+EOF
+
 # The cache is lost: both stores together give every byte.
 rm -rf "$XDG_CACHE_HOME"
 mount_vault
