@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the three files of the FUSE session share: fuse.c (session), fuse_ops.c (requests), fuse_wire.c
- * (flags). */
+/* What the files of the FUSE session share: fuse.c (session), fuse_ops.c and fuse_xattr.c (requests), fuse_wire.c (what
+ * libfuse has no words for). */
 #ifndef LETHE_FS_MOUNT_FUSE_INTERNAL_H
 #define LETHE_FS_MOUNT_FUSE_INTERNAL_H
 
@@ -62,12 +62,20 @@ void lethe_fuse_serving(fuse_req_t req);
 /* LETHE_FUSE_MAX_IO bytes of this thread, or NULL. */
 void *lethe_fuse_scratch(void);
 
+/* --- fuse_xattr.c: requests --- */
+void lethe_fuse_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
+void lethe_fuse_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+void lethe_fuse_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags);
+void lethe_fuse_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
+
 /* --- fuse_wire.c: what libfuse has no words for, on the bytes of requests and replies --- */
 /* Negotiates FUSE_HANDLE_KILLPRIV_V2 where libfuse can be hooked. After the mount, before the first request.
  */
 void lethe_fuse_wire_install(struct fuse_session *session);
 /* Whether that was agreed with the kernel. */
 bool lethe_fuse_wire_killpriv(void);
+/* Whether the create request that this thread read last stands for O_TMPFILE. */
+bool lethe_fuse_wire_tmpfile(void);
 /* Whether the request that this thread read last asks for set-id bits to be cleared (only then). */
 bool lethe_fuse_wire_kills(void);
 

@@ -11,15 +11,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fs/errno.h"
-#include "fs/tree/acl.h"
 
 #define TIMEOUT 3600.0
-#define VIRTUAL_PREFIX "user.lethefs."
-#define XATTR_MAX 65536u
 
 static struct lethe_fuse *fuse_of(fuse_req_t req)
 {
@@ -257,7 +255,12 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
                       const char *new_name, unsigned flags)
 {
-    reply_error(req, lethe_tree_rename(tree_of(req), parent, name, new_parent, new_name, flags));
+    struct lethe_owner owner = owner_of(req);
+
+    reply_error(req, flags & RENAME_WHITEOUT
+                         ? lethe_tree_rename_whiteout(tree_of(req), parent, name, new_parent, new_name,
+                                                      flags & ~(unsigned)RENAME_WHITEOUT, &owner)
+                         : lethe_tree_rename(tree_of(req), parent, name, new_parent, new_name, flags));
 }
 
 static int open_file(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
@@ -293,13 +296,43 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
     }
 }
 
+static void reply_created(fuse_req_t req, const struct stat *attr, struct lethe_file *file, struct fuse_file_info *info)
+{
+    struct fuse_entry_param entry = entry_for(attr);
+
+    info->fh = (uint64_t)(uintptr_t)file;
+    info->keep_cache = 1;
+    if (fuse_reply_create(req, &entry, info)) {
+        lethe_tree_release_file(file); /* interrupted: the kernel will not release it */
+    }
+}
+
+static void create_nameless(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *info)
+{
+    struct lethe_owner owner = owner_of(req);
+    struct lethe_file *file;
+    struct stat attr;
+    int error = lethe_tree_tmpfile(tree_of(req), parent, mode, info->flags & ~O_TRUNC, &owner, &attr, &file);
+
+    if (error) {
+        reply_error(req, error);
+    } else {
+        reply_created(req, &attr, file, info);
+    }
+}
+
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                       struct fuse_file_info *info)
 {
     struct lethe_owner owner = owner_of(req);
-    struct fuse_entry_param entry;
     struct stat attr;
-    int error = lethe_tree_mknod(tree_of(req), parent, name, S_IFREG | (mode & 07777), 0, &owner, &attr);
+    int error;
+
+    if (lethe_fuse_wire_tmpfile()) {
+        create_nameless(req, parent, mode, info);
+        return;
+    }
+    error = lethe_tree_mknod(tree_of(req), parent, name, S_IFREG | (mode & 07777), 0, &owner, &attr);
 
     if (error == -EEXIST && !(info->flags & O_EXCL)) {
         error = lethe_tree_lookup(tree_of(req), parent, name, &attr);
@@ -313,10 +346,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
         reply_error(req, error);
         return;
     }
-    entry = entry_for(&attr);
-    if (fuse_reply_create(req, &entry, info)) {
-        lethe_tree_release_file(file_of(info));
-    }
+    reply_created(req, &attr, file_of(info), info);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
@@ -497,160 +527,6 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
     fuse_reply_statfs(req, &out);
 }
 
-/*
- * Labels of SELinux: the kernel gives one to the whole mount where it is in use. "Not supported" says so, and a program
- * like ls asks but once; "no such attribute" would bring it back for every file.
- */
-static int without_label(const char *name, int error)
-{
-    return error == -ENODATA && strcmp(name, "security.selinux") == 0 ? -EOPNOTSUPP : error;
-}
-
-static bool is_virtual(const char *name)
-{
-    return strncmp(name, VIRTUAL_PREFIX, strlen(VIRTUAL_PREFIX)) == 0;
-}
-
-static void reply_bytes(fuse_req_t req, size_t size, const void *bytes, size_t len)
-{
-    if (size == 0) {
-        fuse_reply_xattr(req, len);
-    } else if (len > size) {
-        fuse_reply_err(req, ERANGE);
-    } else {
-        fuse_reply_buf(req, bytes, len);
-    }
-}
-
-static void get_virtual(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
-{
-    struct lethe_fuse *fuse = fuse_of(req);
-    struct lethe_buf value = {0};
-    enum lethe_err err = LETHE_ERR_NOT_FOUND;
-
-    if (fuse->options.virtual_xattr) {
-        err = fuse->options.virtual_xattr(fuse->options.context, ino, name + strlen(VIRTUAL_PREFIX), &value);
-    }
-    if (!err) {
-        err = lethe_buf_status(&value);
-    }
-    if (err) {
-        fuse_reply_err(req, err == LETHE_ERR_NOT_FOUND ? ENODATA : lethe_errno_of_bytes(err));
-    } else {
-        reply_bytes(req, size, value.data, value.len);
-    }
-    lethe_buf_release(&value);
-}
-
-static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
-{
-    void *value = NULL;
-    size_t needed, room = size < XATTR_MAX ? size : XATTR_MAX;
-    int error;
-
-    if (is_virtual(name)) {
-        get_virtual(req, ino, name, size);
-        return;
-    }
-    if (room > 0) {
-        value = malloc(room);
-        if (!value) {
-            fuse_reply_err(req, ENOMEM);
-            return;
-        }
-    }
-    error = without_label(name, lethe_tree_getxattr(tree_of(req), ino, name, value, room, &needed));
-    if (error) {
-        reply_error(req, error);
-    } else {
-        reply_bytes(req, size, value, needed);
-    }
-    free(value);
-}
-
-/* Names of trusted.* are for root alone; the kernel leaves it to us to keep them from a list. */
-static size_t drop_trusted(char *names, size_t len)
-{
-    size_t kept = 0;
-
-    for (size_t at = 0, n; at < len; at += n) {
-        n = strlen(names + at) + 1;
-        if (strncmp(names + at, "trusted.", 8) != 0) {
-            memmove(names + kept, names + at, n);
-            kept += n;
-        }
-    }
-    return kept;
-}
-
-static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
-{
-    bool root = fuse_req_ctx(req)->uid == 0;
-    size_t needed, room = root ? size : XATTR_MAX;
-    char *names = room > 0 ? malloc(room) : NULL;
-    int error;
-
-    if (room > 0 && !names) {
-        fuse_reply_err(req, ENOMEM);
-        return;
-    }
-    error = lethe_tree_listxattr(tree_of(req), ino, names, room, &needed);
-    if (error) {
-        reply_error(req, error);
-    } else {
-        reply_bytes(req, size, names, root ? needed : drop_trusted(names, needed));
-    }
-    free(names);
-}
-
-/*
- * Whether the caller must lose a file's set-group-id bit with a change of its permissions: neither root nor in its
- * group.
- */
-static bool loses_sgid(fuse_req_t req, fuse_ino_t ino)
-{
-    gid_t *groups;
-    struct stat attr;
-    bool member;
-    int count;
-
-    if (fuse_req_ctx(req)->uid == 0 || lethe_tree_getattr(tree_of(req), ino, &attr) || !(attr.st_mode & S_ISGID)) {
-        return false;
-    }
-    member = fuse_req_ctx(req)->gid == attr.st_gid;
-    count = fuse_req_getgroups(req, 0, NULL);
-    groups = member || count <= 0 ? NULL : calloc((size_t)count, sizeof(*groups));
-    if (groups) {
-        int got = fuse_req_getgroups(req, count, groups);
-
-        for (int i = 0; i < got && i < count; i++) {
-            member |= groups[i] == attr.st_gid;
-        }
-    }
-    free(groups);
-    return !member;
-}
-
-static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
-                        int flags)
-{
-    int error;
-
-    if (is_virtual(name)) {
-        error = -EPERM;
-    } else if (lethe_acl_is(name)) {
-        error = lethe_tree_set_acl(tree_of(req), ino, name, value, size, loses_sgid(req, ino));
-    } else {
-        error = lethe_tree_setxattr(tree_of(req), ino, name, value, size, flags);
-    }
-    reply_error(req, error);
-}
-
-static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
-{
-    reply_error(req, is_virtual(name) ? -EPERM : lethe_tree_removexattr(tree_of(req), ino, name));
-}
-
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t len,
                          struct fuse_file_info *info)
 {
@@ -741,10 +617,10 @@ const struct fuse_lowlevel_ops lethe_fuse_ops = {
     .readdir = op_readdir,
     .readdirplus = op_readdirplus,
     .statfs = op_statfs,
-    .getxattr = op_getxattr,
-    .listxattr = op_listxattr,
-    .setxattr = op_setxattr,
-    .removexattr = op_removexattr,
+    .getxattr = lethe_fuse_getxattr,
+    .listxattr = lethe_fuse_listxattr,
+    .setxattr = lethe_fuse_setxattr,
+    .removexattr = lethe_fuse_removexattr,
     .fallocate = op_fallocate,
     .lseek = op_lseek,
     .copy_file_range = op_copy_file_range,

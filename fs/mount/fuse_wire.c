@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
+ * What releases of libfuse before 3.17 know nothing of, done on the raw messages, as <linux/fuse.h> defines them, through
+ * the custom I/O functions of libfuse 3.14 and later.
+ *
  * FUSE_HANDLE_KILLPRIV_V2. Without it the kernel asks for the attribute security.capability before every
  * write; with it, a flag in write, open, create and setattr requests tells when set-id bits must be cleared,
- * and doing so is ours. Releases of libfuse before 3.17 neither negotiate it nor pass the flag on, so both
- * are done on the raw messages, as <linux/fuse.h> defines them, through the custom I/O functions of
- * libfuse 3.14 and later.
+ * and doing so is ours.
+ *
+ * FUSE_TMPFILE. libfuse would say that there is no such request; it is handed to it as one that it knows.
  */
 #include "fs/mount/fuse_internal.h"
 
@@ -17,7 +20,7 @@
 #include "lethe/log.h"
 
 static atomic_bool agreed;
-static _Thread_local bool kills;
+static _Thread_local bool kills, tmpfile_wanted;
 
 bool lethe_fuse_wire_killpriv(void)
 {
@@ -27,6 +30,11 @@ bool lethe_fuse_wire_killpriv(void)
 bool lethe_fuse_wire_kills(void)
 {
     return kills;
+}
+
+bool lethe_fuse_wire_tmpfile(void)
+{
+    return tmpfile_wanted;
 }
 
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 14) && defined(FUSE_HANDLE_KILLPRIV_V2)
@@ -44,11 +52,11 @@ static uint32_t field(const uint8_t *message, size_t len, size_t offset)
     return value;
 }
 
-static void look(const uint8_t *message, size_t len)
+static void look(uint8_t *message, size_t len)
 {
     struct fuse_in_header header;
 
-    kills = false;
+    kills = tmpfile_wanted = false;
     if (len < sizeof(header)) {
         return;
     }
@@ -67,6 +75,12 @@ static void look(const uint8_t *message, size_t len)
         break;
     case FUSE_CREATE:
         kills = field(message, len, offsetof(struct fuse_create_in, open_flags)) & FUSE_OPEN_KILL_SUIDGID;
+        break;
+    case FUSE_TMPFILE:
+        /* Laid out and answered like FUSE_CREATE, for the name "/", which no file can have. */
+        tmpfile_wanted = true;
+        header.opcode = FUSE_CREATE;
+        memcpy(message, &header, sizeof(header));
         break;
     case FUSE_SETATTR:
         kills = field(message, len, offsetof(struct fuse_setattr_in, valid)) & FATTR_KILL_SUIDGID;

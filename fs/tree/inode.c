@@ -360,6 +360,18 @@ void lethe_inode_mark_orphan(struct lethe_tree *tree, struct lethe_inode *inode)
     pthread_mutex_unlock(&tree->cache);
 }
 
+void lethe_inode_revive(struct lethe_tree *tree, struct lethe_inode *inode)
+{
+    pthread_mutex_lock(&tree->cache);
+    inode->orphan = false;
+    pthread_mutex_unlock(&tree->cache);
+    if (!inode->working) {
+        inode->working = true;
+        inode->first_write = tree->monotonic();
+    }
+    lethe_inode_dirty(tree, inode, true, true);
+}
+
 void lethe_tree_forget(struct lethe_tree *tree, uint64_t ino, uint64_t count)
 {
     struct lethe_inode *inode, *victim = NULL;

@@ -64,6 +64,7 @@ struct lethe_inode {
     bool work_dirty;  /* the same for working */
     bool settled;     /* fsynced, renamed or linked since working began: not deferred any more */
     bool no_blocks;   /* blocks is not known */
+    bool linkable;    /* made without a name, which may still get one */
     bool no_default;  /* has no default access control list, for sure */
     bool no_xattrs;   /* has no extended attribute at all, for sure */
     int broken;       /* loading failed: negative errno */
@@ -140,6 +141,11 @@ void lethe_inode_fail(struct lethe_tree *tree, struct lethe_inode *inode, int er
 void lethe_inode_mark_gone(struct lethe_tree *tree, struct lethe_inode *inode);
 /* The last name went while it was open. Locked by the caller. */
 void lethe_inode_mark_orphan(struct lethe_tree *tree, struct lethe_inode *inode);
+/*
+ * It has a name again (nlink says so). The table working may hold a row for it, which now must tell the live view. In the
+ * gate, locked by the caller.
+ */
+void lethe_inode_revive(struct lethe_tree *tree, struct lethe_inode *inode);
 /* On the list for prepare. row, work: what is dirty. Locked by the caller, who is in the gate. */
 void lethe_inode_dirty(struct lethe_tree *tree, struct lethe_inode *inode, bool row, bool work);
 /* The live content, loaded when need be (NULL for an empty file). Borrowed. Locked by the caller. */

@@ -199,7 +199,7 @@ static enum lethe_err insert(struct lethe_tree *tree, uint64_t parent, const cha
     err = lethe_db_begin(tree->db);
     if (!err) {
         err = lethe_row_insert(tree->db, inode, target);
-        if (!err) {
+        if (!err && name) {
             err = lethe_name_put(tree, parent, name, inode->ino, cookie);
         }
         if (!err && lists->access) {
@@ -214,27 +214,27 @@ static enum lethe_err insert(struct lethe_tree *tree, uint64_t parent, const cha
     return err;
 }
 
-/* In the gate, names and the parent locked. */
+/* In the gate, names and the parent locked. name NULL: none; *out is the inode then, referenced. */
 static int bear(struct lethe_tree *tree, struct lethe_inode *parent, const char *name,
-                const struct birth *birth, struct stat *attr)
+                const struct birth *birth, struct stat *attr, struct lethe_inode **out)
 {
     struct lethe_name found;
     struct inheritance lists = {0};
     struct lethe_inode *inode;
-    uint64_t ino, cookie;
+    uint64_t ino, cookie = 0;
     mode_t mode = birth->mode;
     enum lethe_err err;
     int64_t now = lethe_tree_now();
     int error = lethe_name_parent(parent);
 
-    if (!error) {
+    if (!error && name) {
         error = lethe_name_find(tree, parent->ino, name, &found);
         error = error == -ENOENT ? 0 : error ? error : -EEXIST;
     }
     if (!error) {
         error = lethe_tree_next_ino(tree, &ino);
     }
-    if (!error) {
+    if (!error && name) {
         error = lethe_tree_next_cookie(tree, &cookie);
     }
     if (!error) {
@@ -257,7 +257,7 @@ static int bear(struct lethe_tree *tree, struct lethe_inode *parent, const char 
         inode->gid = parent->gid;
         inode->mode |= S_ISDIR(birth->mode) ? S_ISGID : 0;
     }
-    inode->nlink = S_ISDIR(birth->mode) ? 2 : 1;
+    inode->nlink = !name ? 0 : S_ISDIR(birth->mode) ? 2 : 1;
     inode->rdev = S_ISDIR(birth->mode) ? parent->ino : (uint64_t)birth->rdev;
     inode->size = inode->row_size = birth->target ? strlen(birth->target) : 0;
     inode->atime = inode->mtime = inode->ctime = inode->row_mtime = inode->row_ctime = now;
@@ -266,20 +266,28 @@ static int bear(struct lethe_tree *tree, struct lethe_inode *parent, const char 
     if (err) {
         error = -lethe_errno_of_bytes(err);
         lethe_inode_fail(tree, inode, error);
-    } else {
+    } else if (name) {
         parent->nlink += S_ISDIR(birth->mode) ? 1 : 0;
         lethe_attr_touch_dir(tree, parent, now);
         lethe_attr_stat(tree, inode, attr);
+    } else {
+        inode->linkable = true;
+        lethe_inode_mark_orphan(tree, inode);
+        lethe_inode_dirty(tree, inode, true, true); /* the table working tells the next run of it */
+        lethe_attr_stat(tree, inode, attr);
+        lethe_inode_unlock(inode);
+        *out = inode;
+        return 0;
     }
     lethe_inode_release(tree, inode);
     return error;
 }
 
 static int make(struct lethe_tree *tree, uint64_t parent, const char *name, const struct birth *birth,
-                struct stat *attr)
+                struct stat *attr, struct lethe_inode **out)
 {
     struct lethe_inode *directory;
-    int error = lethe_name_check(name);
+    int error = name ? lethe_name_check(name) : 0;
 
     if (error) {
         return error == -EINVAL ? -EEXIST : error;
@@ -291,7 +299,7 @@ static int make(struct lethe_tree *tree, uint64_t parent, const char *name, cons
     pthread_mutex_lock(&tree->names);
     error = lethe_inode_acquire(tree, parent, &directory);
     if (!error) {
-        error = bear(tree, directory, name, birth, attr);
+        error = bear(tree, directory, name, birth, attr, out);
         lethe_inode_release(tree, directory);
     }
     pthread_mutex_unlock(&tree->names);
@@ -311,7 +319,31 @@ int lethe_tree_mknod(struct lethe_tree *tree, uint64_t parent, const char *name,
         return -EINVAL;
     }
     birth.rdev = S_ISCHR(birth.mode) || S_ISBLK(birth.mode) ? rdev : 0;
-    return make(tree, parent, name, &birth, attr);
+    return make(tree, parent, name, &birth, attr, NULL);
+}
+
+int lethe_tree_tmpfile(struct lethe_tree *tree, uint64_t parent, mode_t mode, int flags, const struct lethe_owner *owner,
+                       struct stat *attr, struct lethe_file **out)
+{
+    struct birth birth = {.mode = S_IFREG | (mode & 07777), .owner = owner};
+    struct lethe_inode *inode = NULL;
+    int error = make(tree, parent, NULL, &birth, attr, &inode);
+
+    *out = NULL;
+    if (error) {
+        return error;
+    }
+    error = lethe_tree_open_file(tree, inode->ino, flags, out);
+    if (error) { /* the next lethe_tree_open finds it, should this fail too */
+        lethe_tree_enter(tree);
+        pthread_mutex_lock(&inode->lock);
+        (void)!lethe_tree_reclaim(tree, inode);
+        pthread_mutex_unlock(&inode->lock);
+        lethe_tree_leave(tree, true);
+        lethe_tree_forget(tree, inode->ino, 1);
+    }
+    lethe_inode_put(tree, inode);
+    return error;
 }
 
 int lethe_tree_mkdir(struct lethe_tree *tree, uint64_t parent, const char *name, mode_t mode,
@@ -319,7 +351,7 @@ int lethe_tree_mkdir(struct lethe_tree *tree, uint64_t parent, const char *name,
 {
     struct birth birth = {.mode = S_IFDIR | (mode & 07777), .owner = owner};
 
-    return make(tree, parent, name, &birth, attr);
+    return make(tree, parent, name, &birth, attr, NULL);
 }
 
 int lethe_tree_symlink(struct lethe_tree *tree, const char *target, uint64_t parent, const char *name,
@@ -333,7 +365,7 @@ int lethe_tree_symlink(struct lethe_tree *tree, const char *target, uint64_t par
     if (strlen(target) >= 4096) {
         return -ENAMETOOLONG;
     }
-    return make(tree, parent, name, &birth, attr);
+    return make(tree, parent, name, &birth, attr, NULL);
 }
 
 int lethe_tree_readlink(struct lethe_tree *tree, uint64_t ino, char **target)
@@ -391,7 +423,7 @@ static int add_link(struct lethe_tree *tree, struct lethe_inode *inode, struct l
 
     if (!error) {
         error = S_ISDIR(inode->mode)               ? -EPERM
-                : inode->gone || inode->nlink == 0 ? -ENOENT
+                : inode->gone || (inode->nlink == 0 && !inode->linkable) ? -ENOENT
                 : inode->nlink == UINT32_MAX       ? -EMLINK
                                                    : 0;
     }
@@ -411,7 +443,10 @@ static int add_link(struct lethe_tree *tree, struct lethe_inode *inode, struct l
     if (err) {
         return -lethe_errno_of_bytes(err);
     }
-    inode->nlink++;
+    if (inode->nlink++ == 0) {
+        inode->linkable = false;
+        lethe_inode_revive(tree, inode);
+    }
     inode->settled = true;
     lethe_attr_touch_ctime(tree, inode, now);
     lethe_attr_touch_dir(tree, parent, now);

@@ -53,11 +53,49 @@ static int check_replace(struct lethe_tree *tree, const struct end *from, const 
     return S_ISDIR(to->inode->mode) ? lethe_name_empty(tree, to->inode->ino) : 0;
 }
 
+/* What takes the old name after RENAME_WHITEOUT: overlayfs hides a name of a lower layer by it. */
+struct whiteout {
+    const struct lethe_owner *owner; /* NULL: none is wanted */
+    struct lethe_inode *inode;       /* locked */
+    uint64_t cookie;
+};
+
+static int make_whiteout(struct lethe_tree *tree, const struct lethe_inode *parent, int64_t now,
+                         struct whiteout *whiteout)
+{
+    struct lethe_inode *inode;
+    uint64_t ino;
+    int error = lethe_tree_next_ino(tree, &ino);
+
+    if (!error) {
+        error = lethe_tree_next_cookie(tree, &whiteout->cookie);
+    }
+    inode = error ? NULL : lethe_inode_new(tree, ino);
+    if (!inode) {
+        return error ? error : -ENOMEM;
+    }
+    inode->mode = S_IFCHR;
+    inode->uid = whiteout->owner->uid;
+    inode->gid = parent->mode & S_ISGID ? parent->gid : whiteout->owner->gid;
+    inode->nlink = 1;
+    inode->atime = inode->mtime = inode->ctime = inode->row_mtime = inode->row_ctime = now;
+    inode->no_xattrs = true;
+    whiteout->inode = inode;
+    return 0;
+}
+
 /* The statements of a plain rename. The database is locked. */
 static enum lethe_err write_move(struct lethe_tree *tree, const struct end *from, const struct end *to,
-                                 uint64_t cookie)
+                                 uint64_t cookie, const struct whiteout *whiteout)
 {
     enum lethe_err err = lethe_name_delete(tree, from->parent->ino, from->name);
+
+    if (!err && whiteout->inode) {
+        err = lethe_row_insert(tree->db, whiteout->inode, NULL);
+        if (!err) {
+            err = lethe_name_put(tree, from->parent->ino, from->name, whiteout->inode->ino, whiteout->cookie);
+        }
+    }
 
     if (!err) {
         err = lethe_name_put(tree, to->parent->ino, to->name, from->inode->ino, cookie);
@@ -90,7 +128,8 @@ static void move_parent(struct lethe_inode *inode, struct lethe_inode *from, str
 }
 
 /* Everything is locked and checked. */
-static int commit_rename(struct lethe_tree *tree, struct end *from, struct end *to, bool exchange)
+static int commit_rename(struct lethe_tree *tree, struct end *from, struct end *to, bool exchange,
+                         struct whiteout *whiteout)
 {
     uint64_t cookie = to->inode ? to->entry.cookie : from->entry.cookie;
     int64_t now = lethe_tree_now();
@@ -103,13 +142,26 @@ static int commit_rename(struct lethe_tree *tree, struct end *from, struct end *
             return error;
         }
     }
+    if (whiteout->owner) {
+        int error = make_whiteout(tree, from->parent, now, whiteout);
+
+        if (error) {
+            return error;
+        }
+    }
     lethe_db_lock(tree->db);
     err = lethe_db_begin(tree->db);
     if (!err) {
-        err = exchange ? write_exchange(tree, from, to) : write_move(tree, from, to, cookie);
+        err = exchange ? write_exchange(tree, from, to) : write_move(tree, from, to, cookie, whiteout);
         err = lethe_row_end(tree->db, err);
     }
     lethe_db_unlock(tree->db);
+    if (whiteout->inode) {
+        if (err) {
+            lethe_inode_fail(tree, whiteout->inode, -lethe_errno_of_bytes(err));
+        }
+        lethe_inode_release(tree, whiteout->inode);
+    }
     if (err) {
         return -lethe_errno_of_bytes(err);
     }
@@ -134,7 +186,8 @@ static int commit_rename(struct lethe_tree *tree, struct end *from, struct end *
 }
 
 /* Everything is locked. */
-static int rename_locked(struct lethe_tree *tree, struct end *from, struct end *to, unsigned flags)
+static int rename_locked(struct lethe_tree *tree, struct end *from, struct end *to, unsigned flags,
+                         struct whiteout *whiteout)
 {
     bool exchange = flags == RENAME_EXCHANGE;
     int error = lethe_name_parent(from->parent);
@@ -160,7 +213,7 @@ static int rename_locked(struct lethe_tree *tree, struct end *from, struct end *
             return error;
         }
     }
-    return commit_rename(tree, from, to, exchange);
+    return commit_rename(tree, from, to, exchange, whiteout);
 }
 
 /* A directory must not come to lie below itself. Under names. */
@@ -195,16 +248,18 @@ static int find_end(struct lethe_tree *tree, uint64_t parent, struct end *end)
     return end->parent && (error || end->inode) ? 0 : -ENOMEM;
 }
 
-int lethe_tree_rename(struct lethe_tree *tree, uint64_t parent, const char *name, uint64_t new_parent,
-                      const char *new_name, unsigned flags)
+/* owner: of the whiteout that is wanted, or NULL. */
+static int rename_name(struct lethe_tree *tree, uint64_t parent, const char *name, uint64_t new_parent,
+                       const char *new_name, unsigned flags, const struct lethe_owner *owner)
 {
     struct end from = {.name = name}, to = {.name = new_name};
+    struct whiteout whiteout = {.owner = owner};
     int error = lethe_name_check(name);
 
     if (!error) {
         error = lethe_name_check(new_name);
     }
-    if (!error && flags != 0 && flags != RENAME_NOREPLACE && flags != RENAME_EXCHANGE) {
+    if (!error && flags != 0 && flags != RENAME_NOREPLACE && (flags != RENAME_EXCHANGE || owner)) {
         error = -EINVAL;
     }
     if (!error && !lethe_tree_writable(tree)) {
@@ -230,7 +285,7 @@ int lethe_tree_rename(struct lethe_tree *tree, uint64_t parent, const char *name
 
         error = lethe_inode_lock_all(tree, all, 4);
         if (!error) {
-            error = rename_locked(tree, &from, &to, flags);
+            error = rename_locked(tree, &from, &to, flags, &whiteout);
             lethe_inode_unlock_all(all, 4);
         }
     }
@@ -241,4 +296,16 @@ int lethe_tree_rename(struct lethe_tree *tree, uint64_t parent, const char *name
     pthread_mutex_unlock(&tree->names);
     lethe_tree_leave(tree, !error);
     return error;
+}
+
+int lethe_tree_rename(struct lethe_tree *tree, uint64_t parent, const char *name, uint64_t new_parent,
+                      const char *new_name, unsigned flags)
+{
+    return rename_name(tree, parent, name, new_parent, new_name, flags, NULL);
+}
+
+int lethe_tree_rename_whiteout(struct lethe_tree *tree, uint64_t parent, const char *name, uint64_t new_parent,
+                               const char *new_name, unsigned flags, const struct lethe_owner *owner)
+{
+    return rename_name(tree, parent, name, new_parent, new_name, flags, owner);
 }

@@ -69,6 +69,9 @@ int lethe_tree_rmdir(struct lethe_tree *tree, uint64_t parent, const char *name)
 /* flags: RENAME_NOREPLACE, RENAME_EXCHANGE (linux/fs.h), else EINVAL. */
 int lethe_tree_rename(struct lethe_tree *tree, uint64_t parent, const char *name, uint64_t new_parent,
                       const char *new_name, unsigned flags);
+/* RENAME_WHITEOUT: the same (flags: RENAME_NOREPLACE or 0), and a whiteout of this owner takes the old name. */
+int lethe_tree_rename_whiteout(struct lethe_tree *tree, uint64_t parent, const char *name, uint64_t new_parent,
+                               const char *new_name, unsigned flags, const struct lethe_owner *owner);
 /* *target is freed by the caller. */
 int lethe_tree_readlink(struct lethe_tree *tree, uint64_t ino, char **target);
 
@@ -121,6 +124,9 @@ int lethe_tree_removexattr(struct lethe_tree *tree, uint64_t ino, const char *na
 /* --- files --- */
 struct lethe_file; /* an open file */
 int lethe_tree_open_file(struct lethe_tree *tree, uint64_t ino, int flags, struct lethe_file **out);
+/* O_TMPFILE: a file without a name, open, with what parent hands down. lethe_tree_link may give it one until its close. */
+int lethe_tree_tmpfile(struct lethe_tree *tree, uint64_t parent, mode_t mode, int flags, const struct lethe_owner *owner,
+                       struct stat *attr, struct lethe_file **out);
 void lethe_tree_release_file(struct lethe_file *file);
 int lethe_tree_read(struct lethe_file *file, uint64_t offset, void *buffer, size_t len, size_t *got);
 /* kill_suid as FUSE says. Waits for room in the content store first (ENOSPC when nothing moves). */

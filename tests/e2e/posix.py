@@ -361,4 +361,39 @@ def renames():
 
 
 both("renames", renames)
+
+
+def whiteout(name, flags):
+    put(name, b"first")
+    seen = libc.renameat2(-100, name.encode(), -100, b"white", 4 | flags), ctypes.get_errno()
+    st = os.lstat(name)
+    return seen, st.st_mode, st.st_rdev, st.st_nlink, st.st_uid, get("white")
+
+
+both("a whiteout", whiteout, "w1", 0)
+both("a whiteout over a file", whiteout, "w2", 0)
+both("a whiteout without replacing", whiteout, "w3", 1)
+
+
+def nameless():
+    """O_TMPFILE: no name, then one, then another; and one that never gets any."""
+    os.umask(0o022)
+    fd = os.open(".", os.O_TMPFILE | os.O_RDWR, 0o666)
+    before = len(os.listdir("."))
+    os.write(fd, b"nameless" * 5000)
+    seen = [os.fstat(fd).st_nlink, oct(os.fstat(fd).st_mode), os.fstat(fd).st_size]
+    seen.append(libc.linkat(-100, f"/proc/self/fd/{fd}".encode(), -100, b"named", 0x400))
+    seen += [os.fstat(fd).st_nlink, len(os.listdir(".")) - before, get("named") == b"nameless" * 5000]
+    os.pwrite(fd, b"NAMELESS", 8000)
+    os.close(fd)
+    os.link("named", "named-twice")
+    seen += [os.stat("named").st_nlink, get("named-twice")[8000:8010]]
+    fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_EXCL, 0o600)
+    os.write(fd, b"x" * 100000)
+    seen.append(libc.linkat(-100, f"/proc/self/fd/{fd}".encode(), -100, b"never", 0x400))
+    os.close(fd)
+    return seen
+
+
+both("files without a name", nameless)
 print("the same answers everywhere")

@@ -432,6 +432,74 @@ static void open_pictures_wait(void **unused)
     assert_int_equal(row_size(ino), sizeof(jpeg));
 }
 
+/* What O_TMPFILE makes: kept while it is open, or from its first link on; also by who finds the device afterwards. */
+static void nameless_files_may_be_named(void **unused)
+{
+    struct lethe_tree *tree = fixture.tree;
+    struct lethe_file *file, *other;
+    struct stat attr, linked;
+    uint8_t back[8];
+    size_t got;
+
+    (void)unused;
+    assert_int_equal(lethe_tree_tmpfile(tree, 1, 0600, O_RDWR, &fixture_owner, &attr, &file), 0);
+    assert_int_equal(lethe_tree_tmpfile(tree, 1, 0600, O_RDWR, &fixture_owner, &linked, &other), 0);
+    assert_int_equal(attr.st_nlink, 0);
+    assert_int_equal(lethe_tree_write(file, 0, "one", 3, false), 0);
+    assert_int_equal(lethe_tree_write(other, 0, "two", 3, false), 0);
+    assert_int_equal(fixture_cut(&fixture, true), 0);
+    assert_int_equal(row_size(attr.st_ino), 0); /* without a name nothing reaches the vault */
+    assert_int_equal(lethe_tree_link(tree, attr.st_ino, 1, "named", &linked), 0);
+    assert_int_equal(linked.st_nlink, 1);
+    lethe_tree_release_file(other);
+    lethe_tree_release_file(file);
+    assert_int_equal(fixture_number(&fixture, "SELECT count(*) FROM inode"), 2);
+
+    assert_int_equal(lethe_tree_tmpfile(tree, 1, 0600, O_RDWR, &fixture_owner, &linked, &other), 0);
+    assert_int_equal(lethe_tree_link(tree, linked.st_ino, 1, "second", &linked), 0);
+    assert_int_equal(lethe_tree_write(other, 0, "three", 5, false), 0);
+    assert_int_equal(lethe_tree_tmpfile(tree, 1, 0600, O_RDWR, &fixture_owner, &linked, &other), 0);
+    assert_int_equal(lethe_tree_write(other, 0, "four", 4, false), 0);
+    fixture_stop(&fixture); /* with two files open, one of them nameless */
+    fixture_start(&fixture);
+    tree = fixture.tree;
+    assert_int_equal(fixture_number(&fixture, "SELECT count(*) FROM inode"), 3);
+    assert_int_equal(lethe_tree_lookup(tree, 1, "second", &linked), 0);
+    assert_int_equal(linked.st_size, 5);
+    file = fixture_open(&fixture, attr.st_ino, O_RDONLY);
+    assert_int_equal(lethe_tree_read(file, 0, back, sizeof(back), &got), 0);
+    assert_int_equal(got, 3);
+    assert_memory_equal(back, "one", 3);
+    lethe_tree_release_file(file);
+    assert_int_equal(fixture_cut(&fixture, true), 0);
+    assert_int_equal(row_size(attr.st_ino), 3);
+    assert_int_equal(fixture_number(&fixture, "SELECT count(*) FROM working"), 0);
+}
+
+/* overlayfs leaves such a thing behind. */
+static void whiteouts_take_the_old_name(void **unused)
+{
+    struct lethe_tree *tree = fixture.tree;
+    uint64_t ino = fixture_make(&fixture, 1, "a");
+    struct stat attr;
+
+    (void)unused;
+    assert_int_equal(lethe_tree_rename_whiteout(tree, 1, "a", 1, "b", 0, &fixture_owner), 0);
+    assert_int_equal(lethe_tree_lookup(tree, 1, "b", &attr), 0);
+    assert_int_equal(attr.st_ino, ino);
+    assert_int_equal(lethe_tree_lookup(tree, 1, "a", &attr), 0);
+    assert_int_equal(attr.st_mode, S_IFCHR);
+    assert_int_equal(attr.st_rdev, 0);
+    assert_int_equal(attr.st_uid, 1000);
+    assert_int_equal(lethe_tree_rename_whiteout(tree, 1, "b", 1, "a", RENAME_NOREPLACE, &fixture_owner), -EEXIST);
+    assert_int_equal(lethe_tree_rename_whiteout(tree, 1, "b", 1, "a", RENAME_EXCHANGE, &fixture_owner), -EINVAL);
+    assert_int_equal(lethe_tree_rename_whiteout(tree, 1, "b", 1, "a", 0, &fixture_owner), 0);
+    fixture_stop(&fixture);
+    fixture_start(&fixture);
+    assert_int_equal(fixture_number(&fixture, "SELECT count(*) FROM inode"), 3);
+    assert_int_equal(fixture_number(&fixture, "SELECT count(*) FROM dentry"), 2);
+}
+
 /* A file whose bytes are in the vault alone. */
 static uint64_t make_absent(const uint8_t *bytes, size_t len)
 {
@@ -688,6 +756,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(orphans_go_at_the_next_open, setup, teardown),
         cmocka_unit_test_setup_teardown(live_and_published_views_differ, setup, teardown),
         cmocka_unit_test_setup_teardown(open_pictures_wait, setup, teardown),
+        cmocka_unit_test_setup_teardown(nameless_files_may_be_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(whiteouts_take_the_old_name, setup, teardown),
         cmocka_unit_test_setup_teardown(absent_bytes_are_brought, setup, teardown),
         cmocka_unit_test_setup_teardown(overtaken_reads_find_the_new_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(truncation_to_nothing_brings_no_bytes, setup, teardown),
