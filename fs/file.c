@@ -138,7 +138,9 @@ enum lethe_err lethe_file_make_folders(const char *path, mode_t mode)
             char c = *at;
 
             *at = '\0';
-            if (mkdir(copy, mode) && errno != EEXIST) {
+            if (mkdir(copy, mode) == 0) {
+                err = sync_folder_of(copy);
+            } else if (errno != EEXIST) {
                 err = lethe_err_from_errno(errno);
             }
             *at = c;

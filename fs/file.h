@@ -12,7 +12,7 @@
 enum lethe_err lethe_file_read(const char *path, size_t max, struct lethe_buf *out) LETHE_MUST_CHECK;
 /* Replaces path atomically; file and folder are synced. */
 enum lethe_err lethe_file_write_durably(const char *path, const void *bytes, size_t len, mode_t mode) LETHE_MUST_CHECK;
-/* mkdir -p with this mode for what is made. */
+/* mkdir -p with this mode for what is made, each durable in the one above. */
 enum lethe_err lethe_file_make_folders(const char *path, mode_t mode) LETHE_MUST_CHECK;
 
 #endif

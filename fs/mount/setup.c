@@ -365,7 +365,7 @@ static void keep_pairs(const char *state_dir, const char *fresh)
         return;
     }
     snprintf(to, sizeof to, "%s/pairs", fresh);
-    (void)mkdir(to, 0700);
+    (void)!lethe_file_make_folders(to, 0700); /* the files say it too */
     while ((entry = readdir(folder)) != NULL) {
         struct lethe_buf bytes = {0};
         struct stat there;
@@ -403,6 +403,36 @@ static enum lethe_err keep_second(const struct lethe_vault *vault, const char *g
     return err;
 }
 
+/*
+ * The finished state and the one that it replaces change places, in one step: a power cut leaves the device with one of
+ * them. The finished one waits under the name where the old one belongs: so that is never taken for a cut-off recovery.
+ */
+static enum lethe_err exchange_states(const char *fresh, const char *state_dir, const char *aside)
+{
+    enum lethe_err err = LETHE_OK;
+
+    if (rename(fresh, aside)) {
+        return lethe_err_from_errno(errno);
+    }
+    if (renameat2(AT_FDCWD, aside, AT_FDCWD, state_dir, RENAME_EXCHANGE) == 0) {
+        return LETHE_OK;
+    }
+    if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP) {
+        err = lethe_err_from_errno(errno);
+    }
+    if (rename(aside, fresh)) {
+        return err ? err : lethe_err_from_errno(errno);
+    }
+    /* A file system that has no exchange: two steps. */
+    if (!err && rename(state_dir, aside)) {
+        err = lethe_err_from_errno(errno);
+    } else if (!err && rename(fresh, state_dir)) {
+        err = lethe_err_from_errno(errno);
+        (void)rename(aside, state_dir);
+    }
+    return err;
+}
+
 /* Puts the finished state into its place; one that is there already goes to a name that tells when. */
 static enum lethe_err install_state(const char *fresh, const char *state_dir, char **aside)
 {
@@ -416,20 +446,15 @@ static enum lethe_err install_state(const char *fresh, const char *state_dir, ch
             *aside = NULL;
             err = LETHE_ERR_NOMEM;
         }
-        if (!err && rename(state_dir, *aside)) {
-            err = lethe_err_from_errno(errno);
+        if (!err) {
+            err = exchange_states(fresh, state_dir, *aside);
+        }
+        if (err) {
             free(*aside);
             *aside = NULL;
         }
-    } else if (errno != ENOENT) {
+    } else if (errno != ENOENT || rename(fresh, state_dir)) {
         err = lethe_err_from_errno(errno);
-    }
-    if (!err && rename(fresh, state_dir)) {
-        err = lethe_err_from_errno(errno);
-        if (*aside && !rename(*aside, state_dir)) {
-            free(*aside);
-            *aside = NULL;
-        }
     }
     if (!err) {
         err = sync_parent(state_dir);

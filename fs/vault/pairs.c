@@ -4,12 +4,10 @@
  * vault (sealed under a key that the device secret enters). The object id of a pair in the vault is derived from the
  * master key and the pair's id, so that a new device finds it by the id that an artifact names.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fs/file.h"
@@ -76,8 +74,9 @@ static enum lethe_err device_save(const struct lethe_vault *vault, const struct 
     if (!vault->pairs_dir) {
         return LETHE_OK;
     }
-    if (mkdir(vault->pairs_dir, 0700) && errno != EEXIST) {
-        return lethe_err_from_errno(errno);
+    err = lethe_file_make_folders(vault->pairs_dir, 0700);
+    if (err) {
+        return err;
     }
     err = lethe_object_seal(vault->master, &name, true, bytes, len, lethe_random_system(), &sealed);
     if (!err) {
