@@ -232,16 +232,21 @@ static inline void fixture_run(const char *format, ...)
     assert_int_equal(system(command), 0);
 }
 
-static inline void fixture_make(struct fixture *fixture)
+static inline void fixture_make_in(struct fixture *fixture, const char *parent)
 {
     *fixture =
         (struct fixture){.trouble = {.lock = PTHREAD_MUTEX_INITIALIZER, .error = LETHE_ERR_UNREACHABLE}};
-    snprintf(fixture->folder, sizeof fixture->folder, "/tmp/lethe-vault-XXXXXX");
+    snprintf(fixture->folder, sizeof fixture->folder, "%s/lethe-vault-XXXXXX", parent);
     assert_non_null(mkdtemp(fixture->folder));
     snprintf(fixture->vault, sizeof fixture->vault, "%s/vault", fixture->folder);
     snprintf(fixture->state, sizeof fixture->state, "%s/state", fixture->folder);
     snprintf(fixture->cache, sizeof fixture->cache, "%s/cache", fixture->folder);
     snprintf(fixture->second, sizeof fixture->second, "%s/second", fixture->folder);
+}
+
+static inline void fixture_make(struct fixture *fixture)
+{
+    fixture_make_in(fixture, "/tmp");
 }
 
 static inline void fixture_remove(struct fixture *fixture)
