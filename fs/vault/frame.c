@@ -5,6 +5,8 @@
 #include <string.h>
 #include <zstd.h>
 
+#include "fs/vault/ahead.h"
+
 #define ZSTD_LEVEL 6
 #define PART_BYTES 24 /* of a part in a list: id and stored size */
 
@@ -90,20 +92,63 @@ enum lethe_err lethe_frame_put(struct lethe_vault *vault, enum lethe_object_kind
     return err;
 }
 
-enum lethe_err lethe_frame_get(struct lethe_vault *vault, enum lethe_object_kind kind,
-                               const struct lethe_id *owner, uint64_t index,
-                               const struct lethe_segment_part *part, struct lethe_buf *out)
+struct lethe_frame_reader {
+    struct lethe_vault *vault;
+    const struct lethe_frame_ref *refs;
+    struct lethe_ahead *ahead;
+    size_t next;
+};
+
+static enum lethe_err fetch_part(void *context, size_t index, struct lethe_buf *out)
+{
+    const struct lethe_frame_reader *reader = context;
+    const struct lethe_frame_ref *ref = &reader->refs[index];
+
+    return lethe_vault_get(reader->vault, ref->kind, &ref->part.id, &ref->owner, ref->index, 0, ref->part.stored, out);
+}
+
+enum lethe_err lethe_frame_reader_new(struct lethe_vault *vault, const struct lethe_frame_ref *refs, size_t count,
+                                      struct lethe_frame_reader **out)
+{
+    struct lethe_frame_reader *reader = calloc(1, sizeof *reader);
+    uint64_t *costs = calloc(count ? count : 1, sizeof *costs);
+    enum lethe_err err = reader && costs ? LETHE_OK : LETHE_ERR_NOMEM;
+
+    *out = NULL;
+    if (!err) {
+        reader->vault = vault;
+        reader->refs = refs;
+        for (size_t i = 0; i < count; i++) {
+            costs[i] = refs[i].part.stored;
+        }
+        err = lethe_ahead_new(fetch_part, reader, costs, count, &reader->ahead);
+    }
+    free(costs);
+    if (err) {
+        free(reader);
+        return err;
+    }
+    *out = reader;
+    return LETHE_OK;
+}
+
+enum lethe_err lethe_frame_reader_next(struct lethe_frame_reader *reader, struct lethe_buf *out)
 {
     struct lethe_buf payload = {0};
-    enum lethe_err err;
+    enum lethe_err err = lethe_ahead_take(reader->ahead, reader->next++, &payload);
 
     lethe_buf_reset(out);
-    err = lethe_vault_get(vault, kind, &part->id, owner, index, 0, part->stored, &payload);
-    if (!err) {
-        err = lethe_frame_unpack(payload.data, payload.len, out);
-    }
+    err = err ? err : lethe_frame_unpack(payload.data, payload.len, out);
     lethe_buf_release(&payload);
     return err;
+}
+
+void lethe_frame_reader_free(struct lethe_frame_reader *reader)
+{
+    if (reader) {
+        lethe_ahead_free(reader->ahead);
+        free(reader);
+    }
 }
 
 void lethe_frame_list_write(struct lethe_buf *out, const struct lethe_segment_part *parts, size_t count)

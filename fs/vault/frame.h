@@ -19,10 +19,20 @@ enum lethe_err lethe_frame_unpack(const uint8_t *payload, size_t len, struct let
 enum lethe_err lethe_frame_put(struct lethe_vault *vault, enum lethe_object_kind kind, const struct lethe_id *owner,
                                uint64_t index, const struct lethe_buf *payload, struct lethe_segment_part **parts,
                                size_t *count, uint64_t *bytes) LETHE_MUST_CHECK;
-/* Gets part number index and unpacks it into out (which is reset first). */
-enum lethe_err lethe_frame_get(struct lethe_vault *vault, enum lethe_object_kind kind, const struct lethe_id *owner,
-                               uint64_t index, const struct lethe_segment_part *part, struct lethe_buf *out)
-    LETHE_MUST_CHECK;
+/* Parts that are read one after the other, and fetched ahead of that. */
+struct lethe_frame_ref {
+    enum lethe_object_kind kind;
+    struct lethe_id owner;
+    uint64_t index;
+    struct lethe_segment_part part;
+};
+struct lethe_frame_reader;
+/* refs are borrowed until lethe_frame_reader_free. */
+enum lethe_err lethe_frame_reader_new(struct lethe_vault *vault, const struct lethe_frame_ref *refs, size_t count,
+                                      struct lethe_frame_reader **out) LETHE_MUST_CHECK;
+/* Unpacks the next part into out (which is reset first). */
+enum lethe_err lethe_frame_reader_next(struct lethe_frame_reader *reader, struct lethe_buf *out) LETHE_MUST_CHECK;
+void lethe_frame_reader_free(struct lethe_frame_reader *reader); /* NULL does nothing */
 
 /* The list of parts inside a root object's payload. */
 void lethe_frame_list_write(struct lethe_buf *out, const struct lethe_segment_part *parts, size_t count);

@@ -77,6 +77,12 @@ enum lethe_err lethe_segment_put(struct lethe_vault *vault, struct lethe_db *db,
 /* Gets and checks a segment against the chain hash that names it. */
 enum lethe_err lethe_segment_get(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id,
                                  const uint8_t chain[32], struct lethe_segment *out) LETHE_MUST_CHECK;
+/* The same in two steps: its sealed bytes, appended (LETHE_ERR_NOT_FOUND), and what they hold; errors as above. */
+enum lethe_err lethe_segment_fetch(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id,
+                                   struct lethe_buf *sealed) LETHE_MUST_CHECK;
+enum lethe_err lethe_segment_open(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id,
+                                  const uint8_t chain[32], const struct lethe_buf *sealed, struct lethe_segment *out)
+    LETHE_MUST_CHECK;
 /* Whether the vault has no such segment (any more); false also when it does not answer. */
 bool lethe_segment_is_missing(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id);
 /*
@@ -84,12 +90,13 @@ bool lethe_segment_is_missing(struct lethe_vault *vault, uint64_t epoch, const s
  * later; sizes here become those of the contents.
  */
 enum lethe_err lethe_journal_settle_sizes(struct lethe_db *db) LETHE_MUST_CHECK;
+struct lethe_frame_reader;
 /*
  * Applies its changesets with sequence numbers above after to the database (sessions are off meanwhile); commits now
- * and then.
+ * and then. Its parts come next from the reader (fs/vault/frame.h).
  */
-enum lethe_err lethe_segment_apply(struct lethe_vault *vault, struct lethe_db *db, const struct lethe_segment *segment,
-                                   const struct lethe_id *id, uint64_t after) LETHE_MUST_CHECK;
+enum lethe_err lethe_segment_apply(struct lethe_db *db, const struct lethe_segment *segment,
+                                   struct lethe_frame_reader *parts, uint64_t after) LETHE_MUST_CHECK;
 
 /* A snapshot being made: rows are dumped under the exclusive gate, sealed and put later. */
 struct lethe_snapshot;

@@ -8,7 +8,8 @@
 #include "fs/vault/record.h"
 #include "lethe/log.h"
 
-#define SNAPSHOT_MIN (1u << 20) /* no snapshot before the segments since the last have this size */
+#define SNAPSHOT_MIN (1u << 20) /* no snapshot before the segments since the last have this size, */
+#define MANY_EPOCHS 512         /* or are so many: then an eighth of what is asked of few is enough */
 
 static int64_t now_ns(void)
 {
@@ -94,9 +95,9 @@ struct cut {
     bool force;
 };
 
-static enum lethe_err snapshot_due(struct lethe_db *db, bool *due)
+static enum lethe_err snapshot_due(struct lethe_db *db, uint64_t epoch, bool *due)
 {
-    uint64_t journal = 0, snapshot = 0;
+    uint64_t journal = 0, snapshot = 0, before = 0;
     enum lethe_err err;
 
     lethe_db_lock(db);
@@ -104,7 +105,11 @@ static enum lethe_err snapshot_due(struct lethe_db *db, bool *due)
     if (!err) {
         err = get_u64(db, LETHE_CONFIG_SNAP_BYTES, &snapshot);
     }
+    if (!err) {
+        err = get_u64(db, LETHE_CONFIG_SNAP_EPOCH, &before);
+    }
     lethe_db_unlock(db);
+    journal *= epoch > before + MANY_EPOCHS ? 8 : 1;
     *due = journal >= SNAPSHOT_MIN && journal >= snapshot / 4;
     return err;
 }
@@ -144,7 +149,7 @@ static enum lethe_err cut_inside(void *context)
     }
     lethe_db_unlock(db);
     if (!err) {
-        err = snapshot_due(db, &due);
+        err = snapshot_due(db, epoch->n, &due);
     }
     if (!err && due && lethe_snapshot_dump(db, epoch->n, epoch->cut_seq, &epoch->snapshot)) {
         lethe_log(LETHE_LOG_WARN, "no snapshot this time: out of memory");

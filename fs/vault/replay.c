@@ -1,8 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-#include "fs/vault/journal.h"
-
+/*
+ * Each segment names the one before it, so that following the chain takes a request after the other. A listing tells
+ * which segments there are: they are fetched ahead by it. It is a hint and no more: what it lacks is asked for by name, and
+ * the chain's hashes judge all of it.
+ */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "fs/vault/ahead.h"
+#include "fs/vault/frame.h"
+
+#define FEW 4               /* segments that are not worth a listing */
+#define HINTS_MAX (1u << 20)
 
 /* One segment of the way back from the head. */
 struct step {
@@ -10,22 +20,133 @@ struct step {
     struct lethe_segment segment;
 };
 
+/* A segment that the store lists. */
+struct hint {
+    uint64_t epoch;
+    struct lethe_id id;
+};
+
 struct way {
+    struct lethe_vault *vault;
     struct step *steps; /* newest first */
     size_t count;
+    /* The hints of epochs from floor on, newest first; those before next have been passed by. */
+    uint64_t floor, top;
+    struct hint *hints;
+    size_t hint_count, hint_room, next;
+    struct lethe_ahead *ahead;
 };
+
+static void forget_hints(struct way *way)
+{
+    lethe_ahead_free(way->ahead);
+    free(way->hints);
+    way->ahead = NULL;
+    way->hints = NULL;
+    way->hint_count = way->hint_room = way->next = 0;
+}
 
 static void release(struct way *way)
 {
+    forget_hints(way);
     for (size_t i = 0; i < way->count; i++) {
         lethe_segment_release(&way->steps[i].segment);
     }
     free(way->steps);
 }
 
+static enum lethe_err add_hint(void *context, const char *key, const struct lethe_store_stat *stat)
+{
+    struct way *way = context;
+    unsigned long long epoch;
+    struct hint hint;
+
+    (void)stat;
+    if (strlen(key) != 2 + 16 + 1 + 32 || sscanf(key, "j/%16llx-", &epoch) != 1 || epoch < way->floor ||
+        epoch > way->top || lethe_unhex(key + 19, 32, hint.id.bytes, sizeof hint.id.bytes)) {
+        return LETHE_OK;
+    }
+    if (way->hint_count == way->hint_room) {
+        size_t room = way->hint_room ? way->hint_room * 2 : 256;
+        struct hint *hints = room <= HINTS_MAX ? reallocarray(way->hints, room, sizeof *hints) : NULL;
+
+        if (!hints) {
+            return LETHE_ERR_NOMEM;
+        }
+        way->hints = hints;
+        way->hint_room = room;
+    }
+    hint.epoch = epoch;
+    way->hints[way->hint_count++] = hint;
+    return LETHE_OK;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    uint64_t one = ((const struct hint *)a)->epoch, other = ((const struct hint *)b)->epoch;
+
+    return one < other ? 1 : one > other ? -1 : memcmp(a, b, sizeof(struct hint));
+}
+
+static enum lethe_err fetch_hint(void *context, size_t index, struct lethe_buf *out)
+{
+    const struct way *way = context;
+
+    return lethe_segment_fetch(way->vault, way->hints[index].epoch, &way->hints[index].id, out);
+}
+
+/* Fetches the segments of epochs from floor to top ahead, as far as a listing tells of them. */
+static void look_ahead(struct way *way, uint64_t floor, uint64_t top)
+{
+    char prefix[3 + 16], last[17];
+    size_t same = 0;
+
+    forget_hints(way);
+    way->floor = floor;
+    way->top = top;
+    snprintf(prefix, sizeof prefix, "j/%016llx", (unsigned long long)floor);
+    snprintf(last, sizeof last, "%016llx", (unsigned long long)top);
+    while (same < 16 && prefix[2 + same] == last[same]) {
+        same++;
+    }
+    prefix[2 + same] = '\0';
+    if (lethe_store_list(lethe_vault_store(way->vault), prefix, add_hint, way) || way->hint_count == 0) {
+        forget_hints(way);
+        return;
+    }
+    qsort(way->hints, way->hint_count, sizeof *way->hints, newest_first);
+    if (lethe_ahead_new(fetch_hint, way, NULL, way->hint_count, &way->ahead)) {
+        forget_hints(way);
+    }
+}
+
+/* The segment as it was fetched ahead; false when it was not. */
+static bool take_ahead(struct way *way, uint64_t epoch, const struct lethe_id *id, struct lethe_buf *sealed)
+{
+    for (; way->next < way->hint_count && way->hints[way->next].epoch >= epoch; way->next++) {
+        const struct hint *hint = &way->hints[way->next];
+
+        if (hint->epoch == epoch && lethe_id_equal(&hint->id, id)) {
+            return lethe_ahead_take(way->ahead, way->next++, sealed) == LETHE_OK;
+        }
+    }
+    return false;
+}
+
+static enum lethe_err get_segment(struct way *way, uint64_t epoch, const struct lethe_id *id, const uint8_t chain[32],
+                                  struct lethe_segment *out)
+{
+    struct lethe_buf sealed = {0};
+    enum lethe_err err = take_ahead(way, epoch, id, &sealed)
+                             ? lethe_segment_open(way->vault, epoch, id, chain, &sealed, out)
+                             : lethe_segment_get(way->vault, epoch, id, chain, out);
+
+    lethe_buf_release(&sealed);
+    return err;
+}
+
 /* Follows the chain from the head until the segment that its target's snapshot belongs to, or the first one. */
-static enum lethe_err walk(struct lethe_vault *vault, const struct lethe_head *head, int64_t time, struct way *way,
-                           size_t *target)
+static enum lethe_err walk(struct way *way, const struct lethe_head *head, int64_t time, size_t *target)
 {
     uint64_t epoch = head->epoch;
     struct lethe_id id = head->segment;
@@ -46,10 +167,13 @@ static enum lethe_err walk(struct lethe_vault *vault, const struct lethe_head *h
         step = &steps[way->count];
         step->id = id;
         /* Behind its oldest snapshot the history may have been collected: the target is older than what is kept. */
-        if (!found && epoch < lowest && lethe_segment_is_missing(vault, epoch, &id)) {
+        if (!found && epoch < lowest && lethe_segment_is_missing(way->vault, epoch, &id)) {
             return LETHE_ERR_NOT_FOUND;
         }
-        err = lethe_segment_get(vault, epoch, &id, chain, &step->segment);
+        if (way->count > 0 && epoch < way->floor && epoch > lowest + FEW) {
+            look_ahead(way, lowest, epoch);
+        }
+        err = get_segment(way, epoch, &id, chain, &step->segment);
         if (err) {
             return err;
         }
@@ -72,15 +196,48 @@ static enum lethe_err walk(struct lethe_vault *vault, const struct lethe_head *h
     {
         uint8_t start[32];
 
-        lethe_journal_chain_start(&lethe_vault_settings(vault)->id, start);
+        lethe_journal_chain_start(&lethe_vault_settings(way->vault)->id, start);
         return memcmp(start, chain, sizeof start) == 0 ? LETHE_OK : LETHE_ERR_INTEGRITY;
     }
+}
+
+/* The segments from the oldest on the way to the target, on top of the snapshot that was loaded. */
+static enum lethe_err apply(const struct way *way, struct lethe_db *db, size_t target, uint64_t after)
+{
+    struct lethe_frame_reader *reader = NULL;
+    struct lethe_frame_ref *refs;
+    size_t count = 0;
+    enum lethe_err err;
+
+    for (size_t i = way->count; i > target; i--) {
+        count += way->steps[i - 1].segment.count;
+    }
+    refs = calloc(count ? count : 1, sizeof *refs);
+    if (!refs) {
+        return LETHE_ERR_NOMEM;
+    }
+    count = 0;
+    for (size_t i = way->count; i > target; i--) {
+        const struct step *step = &way->steps[i - 1];
+
+        for (size_t k = 0; k < step->segment.count; k++) {
+            refs[count++] = (struct lethe_frame_ref){
+                .kind = LETHE_OBJECT_JOURNAL, .owner = step->id, .index = k + 1, .part = step->segment.parts[k]};
+        }
+    }
+    err = lethe_frame_reader_new(way->vault, refs, count, &reader);
+    for (size_t i = way->count; i > target && !err; i--) {
+        err = lethe_segment_apply(db, &way->steps[i - 1].segment, reader, after);
+    }
+    lethe_frame_reader_free(reader);
+    free(refs);
+    return err;
 }
 
 enum lethe_err lethe_journal_replay(struct lethe_vault *vault, struct lethe_db *db, const struct lethe_head *head,
                                     int64_t time, struct lethe_segment *last)
 {
-    struct way way = {0};
+    struct way way = {.vault = vault, .floor = UINT64_MAX};
     size_t target = 0;
     uint64_t after = 0;
     enum lethe_err err;
@@ -89,10 +246,11 @@ enum lethe_err lethe_journal_replay(struct lethe_vault *vault, struct lethe_db *
     if (head->epoch == 0) {
         return time == INT64_MAX ? LETHE_OK : LETHE_ERR_NOT_FOUND;
     }
-    err = walk(vault, head, time, &way, &target);
+    err = walk(&way, head, time, &target);
     if (err) {
         goto out;
     }
+    forget_hints(&way);
     lethe_db_lock(db);
     lethe_db_sessions_enable(db, false);
     lethe_db_unlock(db);
@@ -100,9 +258,7 @@ enum lethe_err lethe_journal_replay(struct lethe_vault *vault, struct lethe_db *
         after = way.steps[target].segment.snapshot.seq;
         err = lethe_snapshot_load(vault, db, &way.steps[target].segment.snapshot);
     }
-    for (size_t i = way.count; i > target && !err; i--) {
-        err = lethe_segment_apply(vault, db, &way.steps[i - 1].segment, &way.steps[i - 1].id, after);
-    }
+    err = err ? err : apply(&way, db, target, after);
     lethe_db_lock(db);
     lethe_db_sessions_enable(db, true);
     lethe_db_unlock(db);

@@ -175,42 +175,56 @@ enum lethe_err lethe_segment_put(struct lethe_vault *vault, struct lethe_db *db,
     return err;
 }
 
-enum lethe_err lethe_segment_get(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id,
-                                 const uint8_t chain[32], struct lethe_segment *out)
+enum lethe_err lethe_segment_fetch(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id,
+                                   struct lethe_buf *sealed)
 {
-    struct lethe_buf sealed = {0}, header = {0};
+    char key[LETHE_STORE_KEY_MAX + 1];
+
+    lethe_vault_journal_key(epoch, id, key);
+    return lethe_store_get(lethe_vault_store(vault), key, 0, SEGMENT_OBJECT_MAX, sealed, NULL);
+}
+
+enum lethe_err lethe_segment_open(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id,
+                                  const uint8_t chain[32], const struct lethe_buf *sealed, struct lethe_segment *out)
+{
+    struct lethe_buf header = {0};
     char key[LETHE_STORE_KEY_MAX + 1];
     uint8_t hash[32];
     enum lethe_err err;
 
     *out = (struct lethe_segment){0};
-    lethe_vault_journal_key(epoch, id, key);
-    err = lethe_store_get(lethe_vault_store(vault), key, 0, SEGMENT_OBJECT_MAX, &sealed, NULL);
-    if (err == LETHE_ERR_NOT_FOUND) {
-        err = LETHE_ERR_INTEGRITY;
-    }
-    if (!err) {
-        err = lethe_vault_unseal(vault, LETHE_OBJECT_JOURNAL, id, NULL, epoch, sealed.data, sealed.len, &header);
-    }
+    err = lethe_vault_unseal(vault, LETHE_OBJECT_JOURNAL, id, NULL, epoch, sealed->data, sealed->len, &header);
     if (!err) {
         err = read_header(header.data, header.len, out);
     }
     if (!err) {
-        chain_next(out->previous_chain, &sealed, hash);
+        chain_next(out->previous_chain, sealed, hash);
         err = out->epoch == epoch && memcmp(hash, chain, sizeof hash) == 0 ? LETHE_OK : LETHE_ERR_INTEGRITY;
     }
-    if (err == LETHE_ERR_FORMAT) {
-        err = LETHE_ERR_INTEGRITY;
-    }
     if (err) {
-        if (err == LETHE_ERR_INTEGRITY) {
+        if (err == LETHE_ERR_INTEGRITY || err == LETHE_ERR_FORMAT) {
+            lethe_vault_journal_key(epoch, id, key);
             lethe_log(LETHE_LOG_ERROR, "journal segment %s is missing, damaged or out of its place: restore it from a copy"
                       " of the vault", key);
+            err = LETHE_ERR_INTEGRITY;
         }
         lethe_segment_release(out);
     }
-    lethe_buf_release(&sealed);
     lethe_buf_release(&header);
+    return err;
+}
+
+enum lethe_err lethe_segment_get(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id,
+                                 const uint8_t chain[32], struct lethe_segment *out)
+{
+    struct lethe_buf sealed = {0};
+    enum lethe_err err = lethe_segment_fetch(vault, epoch, id, &sealed);
+
+    *out = (struct lethe_segment){0};
+    if (!err || err == LETHE_ERR_NOT_FOUND) { /* an absent one is a damaged one */
+        err = lethe_segment_open(vault, epoch, id, chain, &sealed, out);
+    }
+    lethe_buf_release(&sealed);
     return err;
 }
 
@@ -279,14 +293,14 @@ static enum lethe_err apply_records(struct lethe_db *db, const struct lethe_buf 
     return err ? err : reader.bad ? LETHE_ERR_INTEGRITY : LETHE_OK;
 }
 
-enum lethe_err lethe_segment_apply(struct lethe_vault *vault, struct lethe_db *db, const struct lethe_segment *segment,
-                                   const struct lethe_id *id, uint64_t after)
+enum lethe_err lethe_segment_apply(struct lethe_db *db, const struct lethe_segment *segment,
+                                   struct lethe_frame_reader *parts, uint64_t after)
 {
     struct lethe_buf raw = {0};
     enum lethe_err err = LETHE_OK;
 
     for (size_t i = 0; i < segment->count && !err; i++) {
-        err = lethe_frame_get(vault, LETHE_OBJECT_JOURNAL, id, i + 1, &segment->parts[i], &raw);
+        err = lethe_frame_reader_next(parts, &raw);
         if (!err) {
             lethe_db_lock(db);
             err = apply_records(db, &raw, after);

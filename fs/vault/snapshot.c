@@ -255,31 +255,52 @@ static enum lethe_err load_row(struct lethe_db *db, struct lethe_reader *reader)
     return reader->bad ? LETHE_ERR_INTEGRITY : lethe_db_run(db, statement);
 }
 
-enum lethe_err lethe_snapshot_load(struct lethe_vault *vault, struct lethe_db *db,
-                                   const struct lethe_snapshot_ref *ref)
+static enum lethe_err load_parts(struct lethe_frame_reader *reader, struct lethe_db *db, size_t count)
 {
-    struct lethe_segment_part *parts;
     struct lethe_buf raw = {0};
-    size_t count;
-    enum lethe_err err = get_root(vault, ref, &parts, &count);
+    enum lethe_err err = LETHE_OK;
 
     for (size_t i = 0; i < count && !err; i++) {
-        struct lethe_reader reader;
+        struct lethe_reader rows;
 
-        err = lethe_frame_get(vault, LETHE_OBJECT_SNAPSHOT, &ref->id, i + 1, &parts[i], &raw);
+        err = lethe_frame_reader_next(reader, &raw);
         if (err) {
             break;
         }
-        lethe_reader_init(&reader, raw.data, raw.len);
+        lethe_reader_init(&rows, raw.data, raw.len);
         lethe_db_lock(db);
-        while (!err && lethe_reader_left(&reader) > 0) {
-            err = load_row(db, &reader);
+        while (!err && lethe_reader_left(&rows) > 0) {
+            err = load_row(db, &rows);
         }
         err = err ? err : lethe_db_commit(db); /* a transaction lives in memory, and a tree may be large */
         lethe_db_unlock(db);
     }
-    free(parts);
     lethe_buf_release(&raw);
+    return err;
+}
+
+enum lethe_err lethe_snapshot_load(struct lethe_vault *vault, struct lethe_db *db,
+                                   const struct lethe_snapshot_ref *ref)
+{
+    struct lethe_frame_reader *reader = NULL;
+    struct lethe_frame_ref *refs = NULL;
+    struct lethe_segment_part *parts;
+    size_t count;
+    enum lethe_err err = get_root(vault, ref, &parts, &count);
+
+    if (!err) {
+        refs = calloc(count ? count : 1, sizeof *refs);
+        err = refs ? LETHE_OK : LETHE_ERR_NOMEM;
+    }
+    for (size_t i = 0; i < count && !err; i++) {
+        refs[i] = (struct lethe_frame_ref){
+            .kind = LETHE_OBJECT_SNAPSHOT, .owner = ref->id, .index = i + 1, .part = parts[i]};
+    }
+    err = err ? err : lethe_frame_reader_new(vault, refs, count, &reader);
+    err = err ? err : load_parts(reader, db, count);
+    lethe_frame_reader_free(reader);
+    free(refs);
+    free(parts);
     return err == LETHE_ERR_FORMAT ? LETHE_ERR_INTEGRITY : err;
 }
 

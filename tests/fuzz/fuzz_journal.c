@@ -134,7 +134,14 @@ static void try_records(uint8_t choice, const uint8_t *bytes, size_t len)
     struct lethe_segment_part part = put_part(LETHE_OBJECT_JOURNAL, choice, bytes, len);
     const struct lethe_segment segment = {.epoch = 1, .parts = &part, .count = 1};
 
-    (void)!lethe_segment_apply(vault, db, &segment, &root_id, 0);
+    const struct lethe_frame_ref ref = {.kind = LETHE_OBJECT_JOURNAL, .owner = root_id, .index = 1, .part = part};
+    struct lethe_frame_reader *reader;
+
+    if (lethe_frame_reader_new(vault, &ref, 1, &reader)) {
+        abort();
+    }
+    (void)!lethe_segment_apply(db, &segment, reader, 0);
+    lethe_frame_reader_free(reader);
     empty_tables();
 }
 
