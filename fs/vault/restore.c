@@ -53,19 +53,17 @@ enum lethe_err lethe_restore_segment(enum lethe_piece_kind kind, const uint8_t *
 enum lethe_err lethe_restore_piece(struct lethe_vault *vault, const struct lethe_piece *piece, struct lethe_buf *out)
 {
     struct lethe_buf payload = {0};
+    size_t start = out->len;
     enum lethe_err err = lethe_vault_get(vault, piece->object_kind, &piece->object, &piece->origin, piece->position,
-                                         piece->offset, piece->stored, &payload);
+                                         piece->offset, piece->stored, piece->kind == LETHE_PIECE_ZSTD ? &payload : out);
 
-    if (err) {
-        goto out;
-    }
-    if (piece->kind == LETHE_PIECE_RAW || piece->kind == LETHE_PIECE_ZSTD) {
+    if (!err && piece->kind == LETHE_PIECE_ZSTD) {
         err = lethe_restore_segment(piece->kind, payload.data, payload.len, piece->length, out);
-    } else {
-        lethe_buf_put(out, payload.data, payload.len);
-        err = lethe_buf_status(out);
+    } else if (!err && piece->kind == LETHE_PIECE_RAW &&
+               (piece->length > SEGMENT_MAX || out->len - start != piece->length)) {
+        out->len = start;
+        err = LETHE_ERR_FORMAT;
     }
-out:
     lethe_buf_release(&payload);
     return err;
 }

@@ -44,9 +44,16 @@ struct deed {
     atomic_int err; /* the first */
 };
 
+/* The memory of a worker, used for one content after the other. */
+struct scratch {
+    uint8_t *segment; /* SEGMENT bytes, or NULL */
+    struct lethe_buf compressed, opened;
+};
+
 /* What a worker holds while it seals one content. */
 struct job {
     struct lethe_sealer *sealer;
+    struct scratch *scratch;
     struct lethe_content *content;
     struct deed *deed;
     struct lethe_record *record; /* of deed */
@@ -246,7 +253,7 @@ static enum lethe_err compress(const uint8_t *bytes, size_t len, struct lethe_bu
     *payload = bytes;
     *payload_len = len;
     lethe_buf_reset(compressed);
-    err = lethe_buf_resize(compressed, bound);
+    err = lethe_buf_reserve(compressed, bound);
     if (err) {
         return err;
     }
@@ -263,15 +270,16 @@ static enum lethe_err compress(const uint8_t *bytes, size_t len, struct lethe_bu
 static enum lethe_err put_object(struct job *job, enum lethe_object_kind kind, uint64_t position,
                                  const uint8_t *payload, size_t len, struct lethe_piece *piece)
 {
-    struct lethe_buf sealed = {0};
+    struct lethe_buf sealed;
     enum lethe_err err;
 
+    lethe_uploads_spare(job->sealer->uploads, &sealed);
     lethe_vault_new_id(&piece->object);
     piece->object_kind = kind;
     piece->origin = job->record->content;
     piece->position = position;
-    err = lethe_vault_seal(job->sealer->options.vault, kind, &piece->object, &piece->origin, position, payload, len,
-                           &sealed);
+    err = lethe_vault_seal_with(job->sealer->options.vault, kind, &piece->object, &piece->origin, position, payload, len,
+                                &job->scratch->opened, &sealed);
     if (!err) {
         piece->stored = sealed.len;
         piece->object_size = sealed.len;
@@ -284,9 +292,9 @@ static enum lethe_err put_object(struct job *job, enum lethe_object_kind kind, u
     return err;
 }
 
-static enum lethe_err seal_segment(struct job *job, uint64_t start, uint8_t *bytes, size_t len,
-                                   struct lethe_buf *compressed)
+static enum lethe_err seal_segment(struct job *job, uint64_t start, size_t len)
 {
+    uint8_t *bytes = job->scratch->segment;
     struct lethe_piece piece = {.start = start, .length = len};
     struct lethe_buf again = {0};
     const uint8_t *payload;
@@ -294,7 +302,7 @@ static enum lethe_err seal_segment(struct job *job, uint64_t start, uint8_t *byt
     enum lethe_err err = read_range(job, start, bytes, len);
 
     if (!err) {
-        err = compress(bytes, len, compressed, &piece.kind, &payload, &payload_len);
+        err = compress(bytes, len, &job->scratch->compressed, &piece.kind, &payload, &payload_len);
     }
     if (!err && piece.kind == LETHE_PIECE_ZSTD) {
         err = lethe_restore_segment(piece.kind, payload, payload_len, len, &again);
@@ -344,11 +352,13 @@ static const struct lethe_piece *unchanged(struct job *job, uint64_t start, uint
 static enum lethe_err seal_segments(struct job *job)
 {
     struct lethe_record before = {0};
-    struct lethe_buf compressed = {0};
-    uint8_t *bytes = malloc(SEGMENT);
-    enum lethe_err err = bytes ? LETHE_OK : LETHE_ERR_NOMEM;
+    enum lethe_err err = LETHE_OK;
     bool loaded = false;
 
+    if (!job->scratch->segment) {
+        job->scratch->segment = malloc(SEGMENT);
+        err = job->scratch->segment ? LETHE_OK : LETHE_ERR_NOMEM;
+    }
     for (uint64_t start = 0; start < job->size && !err; start += SEGMENT) {
         uint64_t len = job->size - start < SEGMENT ? job->size - start : SEGMENT;
         const struct lethe_piece *old;
@@ -371,12 +381,10 @@ static enum lethe_err seal_segments(struct job *job)
         if (old) {
             err = lethe_record_add(job->record, old);
         } else {
-            err = seal_segment(job, start, bytes, (size_t)len, &compressed);
+            err = seal_segment(job, start, (size_t)len);
         }
     }
     lethe_record_release(&before);
-    lethe_buf_release(&compressed);
-    free(bytes);
     return err;
 }
 
@@ -776,9 +784,9 @@ out:
     return err;
 }
 
-static enum lethe_err seal_one(struct lethe_sealer *sealer, const struct lethe_id *id)
+static enum lethe_err seal_one(struct lethe_sealer *sealer, const struct lethe_id *id, struct scratch *scratch)
 {
-    struct job job = {.sealer = sealer};
+    struct job job = {.sealer = sealer, .scratch = scratch};
     enum lethe_err err = lethe_content_get(sealer->options.contents, id, 0, &job.content);
 
     if (err) {
@@ -814,6 +822,7 @@ out:
 static void *worker(void *argument)
 {
     struct lethe_sealer *sealer = argument;
+    struct scratch scratch = {0};
 
     pthread_mutex_lock(&sealer->lock);
     while (!sealer->failed && sealer->next < sealer->count) {
@@ -821,13 +830,16 @@ static void *worker(void *argument)
         enum lethe_err err;
 
         pthread_mutex_unlock(&sealer->lock);
-        err = atomic_load(&sealer->cancel) ? LETHE_ERR_CANCELLED : seal_one(sealer, &id);
+        err = atomic_load(&sealer->cancel) ? LETHE_ERR_CANCELLED : seal_one(sealer, &id, &scratch);
         if (err) {
             fail(sealer, err);
         }
         pthread_mutex_lock(&sealer->lock);
     }
     pthread_mutex_unlock(&sealer->lock);
+    free(scratch.segment);
+    lethe_buf_release(&scratch.compressed);
+    lethe_buf_release(&scratch.opened);
     return NULL;
 }
 

@@ -163,26 +163,27 @@ static struct lethe_object_name object_name(const struct lethe_vault *vault, enu
 
 /* Opens what was just sealed and compares: a broken machine must not write what nobody can read. */
 static enum lethe_err prove(const struct lethe_vault *vault, const struct lethe_object_name *name,
-                            const uint8_t *plaintext, size_t len, const uint8_t *sealed, size_t sealed_len)
+                            const uint8_t *plaintext, size_t len, const uint8_t *sealed, size_t sealed_len,
+                            struct lethe_buf *opened)
 {
-    struct lethe_buf opened = {0};
-    enum lethe_err err = lethe_vault_unseal(vault, name->kind, &name->id, &name->content, name->position,
-                                            sealed, sealed_len, &opened);
+    enum lethe_err err;
 
+    lethe_buf_reset(opened);
+    err = lethe_vault_unseal(vault, name->kind, &name->id, &name->content, name->position, sealed, sealed_len, opened);
     if (err == LETHE_ERR_INTEGRITY ||
-        (!err && (opened.len != len || (len && memcmp(opened.data, plaintext, len))))) {
+        (!err && (opened->len != len || (len && memcmp(opened->data, plaintext, len))))) {
         lethe_log(LETHE_LOG_ERROR,
                   "an object did not open again after sealing: this machine's memory or processor is"
                   " not to be trusted");
         err = LETHE_ERR_DIFFERS;
     }
-    lethe_buf_release(&opened);
     return err;
 }
 
-enum lethe_err lethe_vault_seal(const struct lethe_vault *vault, enum lethe_object_kind kind,
-                                const struct lethe_id *id, const struct lethe_id *content, uint64_t position,
-                                const uint8_t *plaintext, size_t len, struct lethe_buf *out)
+enum lethe_err lethe_vault_seal_with(const struct lethe_vault *vault, enum lethe_object_kind kind,
+                                     const struct lethe_id *id, const struct lethe_id *content, uint64_t position,
+                                     const uint8_t *plaintext, size_t len, struct lethe_buf *scratch,
+                                     struct lethe_buf *out)
 {
     struct lethe_object_name name = object_name(vault, kind, id, content, position);
     const struct lethe_secret *root = kind == LETHE_OBJECT_PAIR ? vault->pair_root : vault->master;
@@ -199,11 +200,22 @@ enum lethe_err lethe_vault_seal(const struct lethe_vault *vault, enum lethe_obje
                                 out);
     }
     if (!err) {
-        err = prove(vault, &name, plaintext, len, out->data + start, out->len - start);
+        err = prove(vault, &name, plaintext, len, out->data + start, out->len - start, scratch);
     }
     if (err) {
         out->len = start;
     }
+    return err;
+}
+
+enum lethe_err lethe_vault_seal(const struct lethe_vault *vault, enum lethe_object_kind kind,
+                                const struct lethe_id *id, const struct lethe_id *content, uint64_t position,
+                                const uint8_t *plaintext, size_t len, struct lethe_buf *out)
+{
+    struct lethe_buf scratch = {0};
+    enum lethe_err err = lethe_vault_seal_with(vault, kind, id, content, position, plaintext, len, &scratch, out);
+
+    lethe_buf_release(&scratch);
     return err;
 }
 

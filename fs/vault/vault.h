@@ -77,6 +77,11 @@ void lethe_vault_journal_key(uint64_t epoch, const struct lethe_id *id, char out
 enum lethe_err lethe_vault_seal(const struct lethe_vault *vault, enum lethe_object_kind kind,
                                 const struct lethe_id *id, const struct lethe_id *content, uint64_t position,
                                 const uint8_t *plaintext, size_t len, struct lethe_buf *out) LETHE_MUST_CHECK;
+/* The same, opening it again into scratch, whose memory serves the next call. */
+enum lethe_err lethe_vault_seal_with(const struct lethe_vault *vault, enum lethe_object_kind kind,
+                                     const struct lethe_id *id, const struct lethe_id *content, uint64_t position,
+                                     const uint8_t *plaintext, size_t len, struct lethe_buf *scratch,
+                                     struct lethe_buf *out) LETHE_MUST_CHECK;
 /* The inverse, appended to out. LETHE_ERR_INTEGRITY. */
 enum lethe_err lethe_vault_unseal(const struct lethe_vault *vault, enum lethe_object_kind kind,
                                   const struct lethe_id *id, const struct lethe_id *content, uint64_t position,
