@@ -1,15 +1,22 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# suite.sh BUILD rgw [NAME...]: the end-to-end tests of tests/e2e (all, or those named) on a vault in a bucket of a real
-# server, one line each. What is about local paths alone (contract, user, drill, bench) runs as it always does.
+# suite.sh BUILD rgw|swift [NAME...]: the end-to-end tests of tests/e2e (all, or those named) on a vault in a bucket of a
+# real server (gateway.sh, swift.sh), one line each. What is about local paths alone (contract, user, drill, bench) runs as
+# it always does.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "$0")" && pwd)
 BUILD=$(cd "$1" && pwd)
 SERVER=$2
 shift 2
-. "$HERE/gateway.sh"
-[ "$SERVER" = rgw ] || { echo "usage: suite.sh BUILD rgw [NAME...]" >&2; exit 2; }
+case $SERVER in
+rgw) . "$HERE/gateway.sh" ;;
+swift)
+    . "$HERE/swift.sh"
+    export TAKE_OVER=1
+    ;;
+*) echo "usage: suite.sh BUILD rgw|swift [NAME...]" >&2; exit 2 ;;
+esac
 missing=$(gateway_missing) && { echo "skipped: no $missing"; exit 77; }
 AT=$(mktemp -d "${TMPDIR:-/tmp}/lethefs-suite.XXXXXX")
 finish() {
@@ -19,7 +26,7 @@ finish() {
     exit $code
 }
 trap finish EXIT
-gateway_start "$AT/server" || { echo "skipped: the gateway does not start here"; exit 77; }
+gateway_start "$AT/server" || { echo "skipped: the server does not start here"; exit 77; }
 
 [ $# -gt 0 ] || set -- $(cd "$HERE/../e2e" && ls *.sh | sed 's/\.sh$//' | grep -v '^lib')
 failed=0
