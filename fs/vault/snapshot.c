@@ -27,10 +27,10 @@ static const struct table tables[] = {
     {"SELECT parent, name, ino, cookie FROM dentry",
      "INSERT INTO dentry(parent, name, ino, cookie) VALUES(?, ?, ?, ?)", 4},
     {"SELECT ino, name, value FROM xattr", "INSERT INTO xattr(ino, name, value) VALUES(?, ?, ?)", 3},
-    {"SELECT id, size, kind, reason, digest, width, height, error, samples, pair FROM content",
-     "INSERT INTO content(id, size, kind, reason, digest, width, height, error, samples, pair)"
-     " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-     10},
+    {"SELECT id, size, kind, reason, digest, width, height, error, samples, pair, alone FROM content",
+     "INSERT INTO content(id, size, kind, reason, digest, width, height, error, samples, pair, alone)"
+     " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+     11},
     {"SELECT content, seq, kind, start, length, object, offset, stored, origin, position FROM piece",
      "INSERT INTO piece(content, seq, kind, start, length, object, offset, stored, origin, position)"
      " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
