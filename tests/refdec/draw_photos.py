@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """
-draw_photos.py [NAME...]: draws the small photos of tests/golden/photos, one for every kind of PNG and JPEG that the
+draw_photos.py [NAME...] | --large PNG JPEG: draws the small photos of tests/golden/photos, one for every kind of PNG and JPEG that the
 format tells apart. They are committed, because other versions of zlib and libjpeg may write other files;
 tests/golden/vectors is made of them by lethe-golden. Ordinary JPEGs come from cjpeg, odd ones from the writer here.
 """
@@ -495,7 +495,17 @@ def _():
     return cjpeg(scene(29, 21, 9), "-quality", "85") + film + random.Random(3).randbytes(600)
 
 
+def large(png_path, jpeg_path):
+    """Pictures that are worth the learned path, for vaults."""
+    with open(png_path, "wb") as file:
+        file.write(write_png(scene(96, 64), 2, 8, deflater(6)))
+    with open(jpeg_path, "wb") as file:
+        file.write(cjpeg(scene(128, 96, 2), "-quality", "90"))
+
+
 def main(names):
+    if names[:1] == ["--large"]:
+        return large(*names[1:])
     os.makedirs(TARGET, exist_ok=True)
     for name, make in PHOTOS.items():
         if names and name not in names:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Packed strings of JPEG recipes: bytes coded bit by bit, mixed from orders 0 to 6 and the longest match."""
 
+import marshal
+
 from coding import RangeDecoder
 from wire import clamp, require
 
@@ -86,6 +88,11 @@ def hash32(a, b):
     return h ^ h >> 13
 
 
+# What models are once they have learned, by slot_bits: it takes a while.
+_PRIMED = {}
+_STATE = ("slot_bits", "slots", "weights", "history", "last", "match", "match_len")
+
+
 class Model:
     """Slots are lists [p of 22 bits, count]."""
 
@@ -94,13 +101,18 @@ class Model:
         self.slot_bits = 15
         while self.slot_bits < 22 and 1 << self.slot_bits < 4 * (len(priming) + coded + 1):
             self.slot_bits += 1
-        self.slots = [{} for _ in range(7)]
-        self.weights = {}
-        self.history = bytearray()
-        self.last = {}
-        self.match = self.match_len = 0
-        for byte in priming:
-            self._byte(lambda p, bit: bit, byte)
+        if self.slot_bits not in _PRIMED:
+            self.slots = [{} for _ in range(7)]
+            self.weights = {}
+            self.history = bytearray()
+            self.last = {}
+            self.match = self.match_len = 0
+            for byte in priming:
+                self._byte(lambda p, bit: bit, byte)
+            _PRIMED[self.slot_bits] = marshal.dumps(list(vars(self).values()))
+        for name, value in zip(_STATE, marshal.loads(_PRIMED[self.slot_bits])):
+            setattr(self, name, value)
+        self.history = bytearray(self.history)
 
     def decode(self, coder):
         return self._byte(lambda p, _: coder.decide(16 * p + 8), 0)
