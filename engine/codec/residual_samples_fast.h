@@ -104,15 +104,21 @@ void lethe_fast16_decode(struct lethe_samples_band *band);
 
 /* --- residual_samples_fast_fit.c (encoding) --- */
 
+#define FIT_MOMENTS 176 /* room for the moments of FAST_FEATURES, in whole vectors */
+
 /* What the fit sees of a channel: all its features and targets, block by block, brought into 12 bits. */
 struct fast_fit_block {
-    int32_t product[FAST_FEATURES * (FAST_FEATURES + 1) / 2];
-    int32_t target[FAST_FEATURES];
-    int32_t square; /* of the targets */
+    int32_t moment[FIT_MOMENTS]; /* products of features (packed lower triangle), of features and target, then 0 */
+    int32_t square;              /* of the targets */
     uint32_t count;
 };
+/* The sums over FIT_MOMENTS that it spends its time on, for one instruction set. */
+struct fast_fit_sums {
+    int64_t (*dot)(const int32_t *a, const int32_t *b);
+    void (*gather)(int64_t *sum, const int32_t *a, int32_t gain); /* sum += a * gain */
+};
 /* Fills model->classes, map and weights. */
-enum lethe_err lethe_fast_fit(const struct fast_fit_block *blocks, size_t count,
+enum lethe_err lethe_fast_fit(const struct fast_fit_block *blocks, size_t count, const struct fast_fit_sums *sums,
                               struct fast_channel_model *model) LETHE_MUST_CHECK;
 /*
  * Solves the least squares system of n unknowns (packed lower triangle a, right side b) into weights in units of

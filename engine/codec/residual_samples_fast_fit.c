@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TRIANGLE (FAST_FEATURES * (FAST_FEATURES + 1) / 2)
 #define ROUNDS 5
 
 static int64_t clamp64(int64_t value, int64_t limit)
@@ -84,60 +83,56 @@ void lethe_fast_solve(const int64_t *a, const int64_t *b, unsigned n, int32_t *w
 struct fit {
     const struct fast_fit_block *blocks;
     size_t count;
+    const struct fast_fit_sums *sums;
     unsigned n;
     struct fast_channel_model *model;
     uint32_t *error; /* of each block under its class: mean square, in 16ths */
 };
 
-/* Weights of a class: each block counts as the inverse of its error, so that smooth ones are heard. */
-static void solve_class(const struct fit *fit, unsigned class)
+/* Weights of all classes: each block counts as the inverse of its error, so that smooth ones are heard. */
+static void solve_classes(const struct fit *fit, unsigned classes)
 {
-    int64_t a[TRIANGLE] = {0}, b[FAST_FEATURES] = {0};
-    int32_t weights[FAST_FEATURES];
+    int64_t sum[FAST_CLASSES][FIT_MOMENTS] = {{0}};
     unsigned size = fit->n * (fit->n + 1) / 2;
-    bool any = false;
+    bool any[FAST_CLASSES] = {false};
 
     for (size_t i = 0; i < fit->count; i++) {
-        const struct fast_fit_block *block = &fit->blocks[i];
-        int64_t gain = 4096 / (fit->error[i] + 8) + 1;
+        unsigned class = fit->model->map[i];
 
-        if (fit->model->map[i] != class) {
+        any[class] = true;
+        fit->sums->gather(sum[class], fit->blocks[i].moment, (int32_t)(4096 / (fit->error[i] + 8) + 1));
+    }
+    for (unsigned c = 0; c < classes; c++) {
+        int32_t weights[FAST_FEATURES];
+
+        if (!any[c]) {
             continue;
         }
-        any = true;
-        for (unsigned k = 0; k < size; k++) {
-            a[k] += block->product[k] * gain;
-        }
+        lethe_fast_solve(sum[c], sum[c] + size, fit->n, weights);
         for (unsigned k = 0; k < fit->n; k++) {
-            b[k] += block->target[k] * gain;
-        }
-    }
-    if (!any) {
-        return;
-    }
-    lethe_fast_solve(a, b, fit->n, weights);
-    for (unsigned k = 0; k < fit->n; k++) {
-        int32_t steps = (weights[k] + FAST_WEIGHT_STEP / 2) >> 3;
+            int32_t steps = (weights[k] + FAST_WEIGHT_STEP / 2) >> 3;
 
-        fit->model->weights[class].w[k] = (int16_t)(steps * FAST_WEIGHT_STEP);
+            fit->model->weights[c].w[k] = (int16_t)(steps * FAST_WEIGHT_STEP);
+        }
     }
 }
 
 /* The class whose weights leave the least, and what they leave. */
 static void choose_classes(struct fit *fit, unsigned classes)
 {
-    int64_t square[FAST_CLASSES][TRIANGLE], line[FAST_CLASSES][FAST_FEATURES];
-    unsigned size = fit->n * (fit->n + 1) / 2;
+    int32_t factor[FAST_CLASSES][FIT_MOMENTS] = {{0}}; /* of each moment, in 2^-20: below 2^26 */
 
     for (unsigned c = 0; c < classes; c++) {
         const int16_t *w = fit->model->weights[c].w;
         unsigned at = 0;
 
         for (unsigned i = 0; i < fit->n; i++) {
-            line[c][i] = -(int64_t)w[i] * (2 << 8);
-            for (unsigned j = 0; j <= i; j++, at++) { /* in 2^-20 */
-                square[c][at] = ((int64_t)w[i] * w[j] * (i == j ? 1 : 2)) >> 4;
+            for (unsigned j = 0; j <= i; j++) {
+                factor[c][at++] = (w[i] * w[j] * (i == j ? 1 : 2)) >> 4;
             }
+        }
+        for (unsigned i = 0; i < fit->n; i++) {
+            factor[c][at++] = -w[i] * (2 << 8);
         }
     }
     for (size_t i = 0; i < fit->count; i++) {
@@ -145,14 +140,8 @@ static void choose_classes(struct fit *fit, unsigned classes)
         int64_t least = INT64_MAX;
 
         for (unsigned c = 0; c < classes; c++) {
-            int64_t sum = (int64_t)block->square << 20;
+            int64_t sum = ((int64_t)block->square << 20) + fit->sums->dot(block->moment, factor[c]);
 
-            for (unsigned k = 0; k < size; k++) {
-                sum += block->product[k] * square[c][k];
-            }
-            for (unsigned k = 0; k < fit->n; k++) {
-                sum += block->target[k] * line[c][k];
-            }
             if (sum < least) {
                 least = sum;
                 fit->model->map[i] = (uint8_t)c;
@@ -193,9 +182,11 @@ static int by_error(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-enum lethe_err lethe_fast_fit(const struct fast_fit_block *blocks, size_t count, struct fast_channel_model *model)
+enum lethe_err lethe_fast_fit(const struct fast_fit_block *blocks, size_t count, const struct fast_fit_sums *sums,
+                              struct fast_channel_model *model)
 {
-    struct fit fit = {.blocks = blocks, .count = count, .n = fast_features(model->before), .model = model};
+    struct fit fit = {
+        .blocks = blocks, .count = count, .sums = sums, .n = fast_features(model->before), .model = model};
     unsigned classes = count / 32 < FAST_CLASSES ? (unsigned)(count / 32) : FAST_CLASSES;
     uint64_t *order = malloc(count * sizeof *order);
 
@@ -208,7 +199,7 @@ enum lethe_err lethe_fast_fit(const struct fast_fit_block *blocks, size_t count,
     memset(model->map, 0, count);
     memset(model->weights, 0, sizeof model->weights);
     for (unsigned round = 0; round < 2; round++) {
-        solve_class(&fit, 0);
+        solve_classes(&fit, 1);
         choose_classes(&fit, 1);
     }
     classes = classes ? classes : 1;
@@ -221,9 +212,7 @@ enum lethe_err lethe_fast_fit(const struct fast_fit_block *blocks, size_t count,
             model->map[(uint32_t)order[i]] = (uint8_t)(i * classes / count);
         }
         for (unsigned round = 0; round < ROUNDS; round++) {
-            for (unsigned c = 0; c < classes; c++) {
-                solve_class(&fit, c);
-            }
+            solve_classes(&fit, classes);
             if (round + 1 < ROUNDS) {
                 choose_classes(&fit, classes);
             }

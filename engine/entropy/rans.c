@@ -46,8 +46,9 @@ void lethe_rans_coder_init(struct lethe_rans_coder *coder, const struct lethe_ra
     uint16_t sum = 0;
 
     for (unsigned t = 0; t < LETHE_RANS_TOKENS; t++) {
-        coder->freq[t] = freq[t];
-        coder->start[t] = sum;
+        coder->token[t].inverse = freq[t] ? ((1ull << 44) + freq[t] - 1) / freq[t] : 0;
+        coder->token[t].freq = freq[t];
+        coder->token[t].start = sum;
         sum = (uint16_t)(sum + freq[t]);
     }
     for (unsigned slot = 0; slot < LETHE_RANS_SUM; slot++) {
@@ -56,6 +57,6 @@ void lethe_rans_coder_init(struct lethe_rans_coder *coder, const struct lethe_ra
         unsigned token = place < bucket->cut ? number : bucket->other;
         unsigned rank = place < bucket->cut ? place : (place + bucket->offset) & 0xffff;
 
-        coder->slot[coder->start[token] + rank] = (uint16_t)slot;
+        coder->slot[coder->token[token].start + rank] = (uint16_t)slot;
     }
 }

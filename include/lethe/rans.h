@@ -35,26 +35,35 @@ struct lethe_rans_table {
 /* freq sums to LETHE_RANS_SUM. */
 void lethe_rans_table_init(struct lethe_rans_table *table, const uint16_t freq[LETHE_RANS_TOKENS]);
 
-/* The inverse for an encoder. */
+/*
+ * The inverse for an encoder. It divides by multiplying: with m = ceil(2^44 / freq) and x below freq * 2^20, so that
+ * x * (m * freq - 2^44) is below 2^44, x * m >> 44 is exactly x / freq, and the product stays below 2^64.
+ */
 struct lethe_rans_coder {
-    uint16_t freq[LETHE_RANS_TOKENS];
-    uint16_t start[LETHE_RANS_TOKENS];
+    struct {
+        uint64_t inverse;
+        uint32_t freq;
+        uint32_t start;
+    } token[LETHE_RANS_TOKENS];
     uint16_t slot[LETHE_RANS_SUM];
 };
 void lethe_rans_coder_init(struct lethe_rans_coder *coder, const struct lethe_rans_table *table,
                            const uint16_t freq[LETHE_RANS_TOKENS]);
 
-/* Words come in the reverse of the order in which they are read; they are written below *words, which moves down. */
+/*
+ * Words come in the reverse of the order in which they are read; they are written below *words, which moves down. Two
+ * bytes there may be written without that.
+ */
 static inline uint32_t lethe_rans_encode(uint32_t state, const struct lethe_rans_coder *coder, unsigned token,
                                          uint16_t **words)
 {
-    uint32_t freq = coder->freq[token];
+    uint32_t freq = coder->token[token].freq, quotient, low = state >> 20 >= freq; /* the new state would pass 2^32 */
 
-    if (state >> 20 >= freq) { /* the new state would pass 2^32 */
-        *--*words = (uint16_t)state;
-        state >>= 16;
-    }
-    return (state / freq << LETHE_RANS_BITS) + coder->slot[coder->start[token] + state % freq];
+    (*words)[-1] = (uint16_t)state; /* no branch: it is as likely as not */
+    *words -= low;
+    state = low ? state >> 16 : state;
+    quotient = (uint32_t)(state * coder->token[token].inverse >> 44);
+    return (quotient << LETHE_RANS_BITS) + coder->slot[coder->token[token].start + state - quotient * freq];
 }
 
 /* count (at most 16) equally likely bits. */
