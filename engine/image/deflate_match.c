@@ -7,6 +7,7 @@
  * ends a chain.
  */
 #include "deflate.h"
+#include "deflate_quick.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,13 @@ static const struct tuning tunings[10] = {
 };
 
 #define FAR 65535u /* beyond every window, so that it ends a chain */
+#define HASH4_BITS 16
 
+/*
+ * zlib's chains hold all that begins with three bytes of one hash, and it looks at so many of a chain. What is longer
+ * than three bytes is found faster in chains of four bytes: rank tells where in zlib's chain it stands, so how far
+ * zlib would have looked.
+ */
 struct lethe_matcher {
     const uint8_t *data;
     size_t len;
@@ -41,9 +48,15 @@ struct lethe_matcher {
     uint32_t hash_mask;
     uint32_t window_mask;
     uint32_t max_distance;
-    uint32_t *head; /* newest position by hash */
-    uint16_t
-        *back; /* from a position to the one before it in its chain, by position & window_mask; FAR at most */
+    uint32_t most_three; /* the same for a match of three bytes; the filtered strategy wants none */
+    struct lethe_quick *quick; /* instead of all chains, or NULL */
+    uint32_t *head;            /* newest position by hash */
+    uint16_t *back;  /* from a position to the one before it in its chain, by position & window_mask; FAR at most */
+    uint16_t *count; /* by hash: how many were put into the chain */
+    uint16_t *rank;  /* by position & window_mask: that count when this one was */
+    uint32_t *head4; /* the same for four bytes */
+    uint16_t *back4;
+    void *memory;
     size_t inserted; /* lazy: all positions below are in the chains */
     /* lazy: the search at held_pos was already made, looking one byte ahead */
     bool held;
@@ -63,6 +76,13 @@ bool lethe_matcher_lazy(const struct lethe_deflate_params *params)
     return params->strategy <= LETHE_DEFLATE_FILTERED && !tunings[params->level].greedy;
 }
 
+static size_t chains_size(const struct lethe_matcher *m)
+{
+    size_t hashes = (size_t)m->hash_mask + 1, window = (size_t)m->window_mask + 1;
+
+    return (hashes + (1u << HASH4_BITS)) * sizeof(uint32_t) + (hashes + 3 * window) * sizeof(uint16_t);
+}
+
 struct lethe_matcher *lethe_matcher_new(const struct lethe_deflate_params *params, const uint8_t *data,
                                         size_t len)
 {
@@ -80,58 +100,67 @@ struct lethe_matcher *lethe_matcher_new(const struct lethe_deflate_params *param
     m->hash_mask = (1u << bits) - 1;
     m->window_mask = (1u << window) - 1;
     m->max_distance = (1u << window) - MIN_LOOKAHEAD;
-    m->head = calloc((size_t)1 << bits, sizeof *m->head);
-    m->back = calloc((size_t)1 << window, sizeof *m->back);
-    if (!m->head || !m->back) {
+    m->most_three = m->max_distance;
+    if (!m->tuning.greedy) {
+        m->most_three = m->strategy == LETHE_DEFLATE_FILTERED ? 0
+                        : m->max_distance < TOO_FAR           ? m->max_distance
+                                                              : TOO_FAR;
+    }
+    if (m->strategy > LETHE_DEFLATE_FILTERED) { /* nothing is searched */
+        return m;
+    }
+    if (m->tuning.chain == LETHE_QUICK_CHAIN) {
+        m->quick = lethe_quick_new(bits);
+        if (!m->quick) {
+            lethe_matcher_free(m);
+            return NULL;
+        }
+        return m;
+    }
+    m->memory = calloc(1, chains_size(m));
+    if (!m->memory) {
         lethe_matcher_free(m);
         return NULL;
     }
+    m->head = m->memory;
+    m->head4 = m->head + m->hash_mask + 1;
+    m->count = (uint16_t *)(m->head4 + (1u << HASH4_BITS));
+    m->back = m->count + m->hash_mask + 1;
+    m->rank = m->back + m->window_mask + 1;
+    m->back4 = m->rank + m->window_mask + 1;
     return m;
 }
 
 void lethe_matcher_free(struct lethe_matcher *m)
 {
     if (m) {
-        free(m->head);
-        free(m->back);
+        lethe_quick_free(m->quick);
+        free(m->memory);
         free(m);
     }
 }
 
-/* Puts pos in its chain and returns the head before it. At least three bytes are left at pos. */
+static inline uint32_t hash_of(const struct lethe_matcher *m, const uint8_t *p)
+{
+    return (((uint32_t)p[0] << m->hash_shift ^ p[1]) << m->hash_shift ^ p[2]) & m->hash_mask;
+}
+
+/* Puts pos in its chains and returns the head before it. At least three bytes are left at pos. */
 static inline uint32_t insert(struct lethe_matcher *m, size_t pos)
 {
     const uint8_t *p = m->data + pos;
-    uint32_t hash = (((uint32_t)p[0] << m->hash_shift ^ p[1]) << m->hash_shift ^ p[2]) & m->hash_mask;
-    uint32_t head = m->head[hash];
+    uint32_t hash = hash_of(m, p), head = m->head[hash], four, head4;
+    size_t slot = pos & m->window_mask;
 
-    m->back[pos & m->window_mask] = (uint16_t)(pos - head < FAR ? pos - head : FAR);
+    m->back[slot] = (uint16_t)(pos - head < FAR ? pos - head : FAR);
     m->head[hash] = (uint32_t)pos;
+    m->rank[slot] = m->count[hash]++;
+    memcpy(&four, p, 4);
+    four = four * 0x9e3779b1u >> (32 - HASH4_BITS);
+    head4 = m->head4[four];
+    m->back4[slot] = (uint16_t)(pos - head4 < FAR ? pos - head4 : FAR);
+    m->head4[four] = (uint32_t)pos;
     return head;
-}
-
-static inline unsigned common(const uint8_t *a, const uint8_t *b, unsigned most)
-{
-    unsigned n = 0;
-
-    while (n + 8 <= most) {
-        uint64_t x, y;
-
-        memcpy(&x, a + n, 8);
-        memcpy(&y, b + n, 8);
-        if (x != y) {
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-            return n + (unsigned)(__builtin_ctzll(x ^ y) >> 3);
-#else
-            return n + (unsigned)(__builtin_clzll(x ^ y) >> 3);
-#endif
-        }
-        n += 8;
-    }
-    while (n < most && a[n] == b[n]) {
-        n++;
-    }
-    return n;
 }
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -140,35 +169,38 @@ static inline unsigned common(const uint8_t *a, const uint8_t *b, unsigned most)
 #define FIRST_THREE 0xffffff00u
 #endif
 
-/* The first match along the chain that is longer than any before it and than length; length when there is
- * none. */
-static inline unsigned search(const struct lethe_matcher *m, size_t pos, uint32_t candidate, unsigned length,
-                              unsigned *distance)
+/* What a search is bound by. */
+struct bounds {
+    unsigned most;  /* length */
+    unsigned nice;
+    unsigned chain; /* candidates */
+};
+
+/*
+ * The first match along the chain that is longer than any before it and than length; length when there is none. The
+ * specification of look_longer and look_three together.
+ */
+static unsigned search(const struct lethe_matcher *m, size_t pos, uint32_t candidate, const struct bounds *bounds,
+                       unsigned length, unsigned *distance)
 {
     const uint8_t *here = m->data + pos;
-    size_t left = m->len - pos;
-    unsigned chain = length >= m->tuning.good ? m->tuning.chain >> 2 : m->tuning.chain;
-    unsigned most = left < MAX_MATCH ? (unsigned)left : MAX_MATCH;
-    unsigned nice = m->tuning.nice < most ? m->tuning.nice : most;
+    unsigned chain = bounds->chain;
     uint32_t limit = pos > m->max_distance ? (uint32_t)(pos - m->max_distance) : 0;
     uint32_t step, last, its, mask = length >= 3 ? UINT32_MAX : FIRST_THREE;
     unsigned probe = length >= 3 ? length - 3 : 0; /* four bytes that every longer match has in common */
 
-    if (length >= most) { /* nothing longer fits */
-        return length;
-    }
     memcpy(&last, here + probe, 4);
     do {
         const uint8_t *there = m->data + candidate;
 
         memcpy(&its, there + probe, 4);
         if (((its ^ last) & mask) == 0) {
-            unsigned n = common(here, there, most);
+            unsigned n = lethe_deflate_common(here, there, bounds->most);
 
             if (n > length) {
                 *distance = (unsigned)(pos - candidate);
                 length = n;
-                if (n >= nice) {
+                if (n >= bounds->nice) {
                     break;
                 }
                 probe = length - 3;
@@ -185,6 +217,99 @@ static inline unsigned search(const struct lethe_matcher *m, size_t pos, uint32_
     return length;
 }
 
+/* Matches of four bytes and more. False when the chain is full of other strings: then search must do. */
+static inline bool look_longer(const struct lethe_matcher *m, size_t pos, const struct bounds *bounds, unsigned *length,
+                               unsigned *distance)
+{
+    const uint8_t *here = m->data + pos;
+    unsigned strangers = 0, best = *length;
+    uint32_t four, last, its, probe = best >= 3 ? best - 3 : 0;
+    uint16_t rank = m->rank[pos & m->window_mask];
+    size_t far = 0;
+
+    memcpy(&four, here, 4);
+    memcpy(&last, here + probe, 4);
+    for (;;) {
+        const uint8_t *there;
+        unsigned ahead, n;
+
+        far += m->back4[(pos - far) & m->window_mask];
+        if (far > m->max_distance || far >= pos) { /* position 0 is no candidate */
+            break;
+        }
+        there = here - far;
+        memcpy(&its, there, 4);
+        if (its != four) {
+            if (++strangers > bounds->chain) {
+                return false;
+            }
+            continue;
+        }
+        ahead = (uint16_t)(rank - m->rank[(pos - far) & m->window_mask]);
+        if (ahead > bounds->chain || (far == m->max_distance && ahead > 1)) {
+            break;
+        }
+        memcpy(&its, there + probe, 4);
+        if (its != last) {
+            continue;
+        }
+        n = lethe_deflate_common(here, there, bounds->most);
+        if (n > best) {
+            *distance = (unsigned)far;
+            best = n;
+            if (n >= bounds->nice) {
+                break;
+            }
+            probe = best - 3;
+            memcpy(&last, here + probe, 4);
+        }
+    }
+    *length = best;
+    return true;
+}
+
+/* The nearest match of three bytes, where one is wanted. */
+static inline unsigned look_three(const struct lethe_matcher *m, size_t pos, unsigned chain, unsigned *distance)
+{
+    const uint8_t *here = m->data + pos;
+    uint32_t mine, its;
+    size_t far = 0;
+    unsigned ahead = 0;
+
+    memcpy(&mine, here, 4);
+    do {
+        far += m->back[(pos - far) & m->window_mask];
+        if (far > m->most_three || far >= pos || (far == m->max_distance && ahead > 0)) {
+            break;
+        }
+        memcpy(&its, here - far, 4);
+        if (((its ^ mine) & FIRST_THREE) == 0) {
+            *distance = (unsigned)far;
+            return MIN_MATCH;
+        }
+    } while (++ahead < chain);
+    return MIN_MATCH - 1;
+}
+
+/* What zlib finds at pos, which is in the chains behind head, when it looks for more than length. */
+static inline unsigned find(const struct lethe_matcher *m, size_t pos, uint32_t head, unsigned length,
+                            unsigned *distance)
+{
+    size_t left = m->len - pos;
+    struct bounds bounds = {.most = left < MAX_MATCH ? (unsigned)left : MAX_MATCH,
+                            .chain = length >= m->tuning.good ? m->tuning.chain >> 2 : m->tuning.chain};
+    unsigned longer = length;
+
+    bounds.nice = m->tuning.nice < bounds.most ? m->tuning.nice : bounds.most;
+    if (length >= bounds.most) { /* nothing longer fits */
+        return length;
+    }
+    if (bounds.most > MIN_MATCH && !look_longer(m, pos, &bounds, &longer, distance)) {
+        return search(m, pos, head, &bounds, length, distance);
+    }
+    return longer > length || length >= MIN_MATCH ? longer : look_three(m, pos, bounds.chain, distance);
+}
+
 static uint32_t predict_run(const struct lethe_matcher *m, size_t pos)
 {
     const uint8_t *p = m->data + pos;
@@ -199,6 +324,41 @@ static uint32_t predict_run(const struct lethe_matcher *m, size_t pos)
     return n >= MIN_MATCH ? lethe_token_match(n, 1) : p[0];
 }
 
+static uint32_t predict_quick(struct lethe_matcher *m, size_t pos)
+{
+    size_t left = m->len - pos;
+    unsigned length = MIN_MATCH - 1, distance = 0, most = (unsigned)left;
+    uint64_t bucket;
+    uint32_t hash;
+
+    if (left < MIN_MATCH) {
+        return m->data[pos];
+    }
+    hash = hash_of(m, m->data + pos);
+    if (left >= MAX_MATCH) {
+        return lethe_quick_find(m->quick, m->data, pos, hash, m->max_distance);
+    }
+    if (pos - m->quick->origin >= LETHE_QUICK_TURN) {
+        lethe_quick_turn(m->quick);
+    }
+    bucket = m->quick->bucket[hash].word;
+    lethe_quick_insert(m->quick, pos, hash);
+    for (unsigned i = 0; i < LETHE_QUICK_CHAIN && length < LETHE_QUICK_NICE && length < most; i++) {
+        size_t at = bucket >> i * 16 & 0xffff, far = pos - m->quick->origin - at;
+        unsigned n;
+
+        if (at == 0 || far > m->max_distance - (i > 0)) {
+            break;
+        }
+        n = lethe_deflate_common(m->data + pos, m->data + pos - far, most);
+        if (n > length) {
+            length = n;
+            distance = (unsigned)far;
+        }
+    }
+    return distance ? lethe_token_match(length, distance) : m->data[pos];
+}
+
 static uint32_t predict_greedy(struct lethe_matcher *m, size_t pos)
 {
     unsigned length = MIN_MATCH - 1, distance = 0;
@@ -207,7 +367,7 @@ static uint32_t predict_greedy(struct lethe_matcher *m, size_t pos)
     if (m->len - pos >= MIN_MATCH) {
         head = insert(m, pos);
         if (head != 0 && pos - head <= m->max_distance) {
-            length = search(m, pos, head, length, &distance);
+            length = find(m, pos, head, length, &distance);
         }
     }
     return length >= MIN_MATCH ? lethe_token_match(length, distance) : m->data[pos];
@@ -230,7 +390,7 @@ static unsigned look(struct lethe_matcher *m, size_t pos, unsigned before, unsig
         head = step < pos ? (uint32_t)(pos - step) : 0;
     }
     if (head != 0 && before < m->tuning.lazy && pos - head <= m->max_distance) {
-        length = search(m, pos, head, before, distance);
+        length = find(m, pos, head, before, distance);
         if (length <= 5 &&
             (m->strategy == LETHE_DEFLATE_FILTERED || (length == MIN_MATCH && *distance > TOO_FAR))) {
             length = MIN_MATCH - 1;
@@ -276,6 +436,9 @@ static inline uint32_t predict(struct lethe_matcher *m, size_t pos)
     case LETHE_DEFLATE_FILTERED:
         break;
     }
+    if (m->quick) {
+        return m->predicted = predict_quick(m, pos);
+    }
     return m->predicted = m->tuning.greedy ? predict_greedy(m, pos) : predict_lazy(m, pos);
 }
 
@@ -292,7 +455,11 @@ static inline void commit(struct lethe_matcher *m, size_t pos, uint32_t token)
     if (m->tuning.greedy) {
         if (length >= MIN_MATCH && length <= m->tuning.lazy && m->len - end >= MIN_MATCH) {
             for (size_t p = pos + 1; p < end; p++) {
-                insert(m, p);
+                if (m->quick) {
+                    lethe_quick_insert(m->quick, p, hash_of(m, m->data + p));
+                } else {
+                    insert(m, p);
+                }
             }
         }
         return;
@@ -315,10 +482,47 @@ void lethe_matcher_commit(struct lethe_matcher *m, size_t pos, uint32_t token)
     commit(m, pos, token);
 }
 
+/* lethe_matcher_run for the quick chains, but for the end of the data. */
+static size_t run_quick(struct lethe_matcher *m, size_t *pos, size_t most, uint32_t *tokens)
+{
+    const struct lethe_matcher own = *m; /* what the compiler then knows not to change */
+    size_t at = *pos, n = 0, end = m->len < 2 * MAX_MATCH ? 0 : m->len - 2 * MAX_MATCH;
+
+    while (n < most && at < end) {
+        const uint8_t *p = own.data + at;
+        uint32_t token = lethe_quick_find(own.quick, own.data, at, hash_of(&own, p), own.max_distance);
+
+        tokens[n++] = token;
+        /* By cases, so that the processor goes on with the likeliest while it waits for the length. */
+        switch (lethe_token_length(token)) {
+        case 1:
+            at++;
+            break;
+        case 3:
+            lethe_quick_insert(own.quick, at + 1, hash_of(&own, p + 1));
+            lethe_quick_insert(own.quick, at + 2, hash_of(&own, p + 2));
+            at += 3;
+            break;
+        case 4:
+            lethe_quick_insert(own.quick, at + 1, hash_of(&own, p + 1));
+            lethe_quick_insert(own.quick, at + 2, hash_of(&own, p + 2));
+            lethe_quick_insert(own.quick, at + 3, hash_of(&own, p + 3));
+            at += 4;
+            break;
+        default:
+            at += lethe_token_length(token);
+            break;
+        }
+    }
+    *pos = at;
+    return n;
+}
+
 size_t lethe_matcher_run(struct lethe_matcher *m, size_t *pos, size_t most, uint32_t *tokens)
 {
-    size_t at = *pos, n = 0;
+    size_t at, n = m->quick ? run_quick(m, pos, most, tokens) : 0;
 
+    at = *pos;
     while (n < most && at < m->len) {
         uint32_t token = predict(m, at);
 
@@ -338,10 +542,17 @@ void lethe_matcher_restart(struct lethe_matcher *m, size_t pos)
     if (m->strategy > LETHE_DEFLATE_FILTERED) {
         return;
     }
-    memset(m->head, 0, ((size_t)m->hash_mask + 1) * sizeof *m->head);
-    memset(m->back, 0, ((size_t)m->window_mask + 1) * sizeof *m->back);
+    if (m->quick) {
+        lethe_quick_reset(m->quick, first);
+    } else {
+        memset(m->memory, 0, chains_size(m));
+    }
     for (size_t p = first; p < pos && m->len - p >= MIN_MATCH; p++) {
-        insert(m, p);
+        if (m->quick) {
+            lethe_quick_insert(m->quick, p, hash_of(m, m->data + p));
+        } else {
+            insert(m, p);
+        }
     }
     m->inserted = pos;
 }
