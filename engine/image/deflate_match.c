@@ -32,12 +32,12 @@ static const struct tuning tunings[10] = {
 };
 
 #define FAR 65535u /* beyond every window, so that it ends a chain */
-#define HASH4_BITS 16
+#define LONG_BITS 16
 
 /*
- * zlib's chains hold all that begins with three bytes of one hash, and it looks at so many of a chain. What is longer
- * than three bytes is found faster in chains of four bytes: rank tells where in zlib's chain it stands, so how far
- * zlib would have looked.
+ * zlib's chains hold all that begins with three bytes of one hash, and it looks at so many of a chain. Longer matches
+ * are found faster in chains of four bytes and of five: rank tells where in zlib's chain they stand, so how far zlib
+ * would have looked.
  */
 struct lethe_matcher {
     const uint8_t *data;
@@ -54,8 +54,10 @@ struct lethe_matcher {
     uint16_t *back;  /* from a position to the one before it in its chain, by position & window_mask; FAR at most */
     uint16_t *count; /* by hash: how many were put into the chain */
     uint16_t *rank;  /* by position & window_mask: that count when this one was */
-    uint32_t *head4; /* the same for four bytes */
+    uint32_t *head4; /* the same for four bytes, and for five */
     uint16_t *back4;
+    uint32_t *head5;
+    uint16_t *back5;
     void *memory;
     size_t inserted; /* lazy: all positions below are in the chains */
     /* lazy: the search at held_pos was already made, looking one byte ahead */
@@ -80,7 +82,7 @@ static size_t chains_size(const struct lethe_matcher *m)
 {
     size_t hashes = (size_t)m->hash_mask + 1, window = (size_t)m->window_mask + 1;
 
-    return (hashes + (1u << HASH4_BITS)) * sizeof(uint32_t) + (hashes + 3 * window) * sizeof(uint16_t);
+    return (hashes + (2u << LONG_BITS)) * sizeof(uint32_t) + (hashes + 4 * window) * sizeof(uint16_t);
 }
 
 struct lethe_matcher *lethe_matcher_new(const struct lethe_deflate_params *params, const uint8_t *data,
@@ -124,10 +126,12 @@ struct lethe_matcher *lethe_matcher_new(const struct lethe_deflate_params *param
     }
     m->head = m->memory;
     m->head4 = m->head + m->hash_mask + 1;
-    m->count = (uint16_t *)(m->head4 + (1u << HASH4_BITS));
+    m->head5 = m->head4 + (1u << LONG_BITS);
+    m->count = (uint16_t *)(m->head5 + (1u << LONG_BITS));
     m->back = m->count + m->hash_mask + 1;
     m->rank = m->back + m->window_mask + 1;
     m->back4 = m->rank + m->window_mask + 1;
+    m->back5 = m->back4 + m->window_mask + 1;
     return m;
 }
 
@@ -145,21 +149,40 @@ static inline uint32_t hash_of(const struct lethe_matcher *m, const uint8_t *p)
     return (((uint32_t)p[0] << m->hash_shift ^ p[1]) << m->hash_shift ^ p[2]) & m->hash_mask;
 }
 
+/* Five bytes that can be compared. */
+static inline uint64_t first_five(const uint8_t *p)
+{
+    uint64_t word;
+
+    memcpy(&word, p, 8);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return word << 24;
+#else
+    return word >> 24;
+#endif
+}
+
+static inline uint32_t put(uint32_t *heads, uint16_t *back, uint32_t hash, size_t pos, size_t slot)
+{
+    uint32_t head = heads[hash];
+
+    back[slot] = (uint16_t)(pos - head < FAR ? pos - head : FAR);
+    heads[hash] = (uint32_t)pos;
+    return head;
+}
+
 /* Puts pos in its chains and returns the head before it. At least three bytes are left at pos. */
 static inline uint32_t insert(struct lethe_matcher *m, size_t pos)
 {
     const uint8_t *p = m->data + pos;
-    uint32_t hash = hash_of(m, p), head = m->head[hash], four, head4;
+    uint32_t hash = hash_of(m, p), head, four;
     size_t slot = pos & m->window_mask;
 
-    m->back[slot] = (uint16_t)(pos - head < FAR ? pos - head : FAR);
-    m->head[hash] = (uint32_t)pos;
+    head = put(m->head, m->back, hash, pos, slot);
     m->rank[slot] = m->count[hash]++;
     memcpy(&four, p, 4);
-    four = four * 0x9e3779b1u >> (32 - HASH4_BITS);
-    head4 = m->head4[four];
-    m->back4[slot] = (uint16_t)(pos - head4 < FAR ? pos - head4 : FAR);
-    m->head4[four] = (uint32_t)pos;
+    put(m->head4, m->back4, four * 0x9e3779b1u >> (32 - LONG_BITS), pos, slot);
+    put(m->head5, m->back5, (uint32_t)(first_five(p) * 0x9e3779b97f4a7c15ull >> (64 - LONG_BITS)), pos, slot);
     return head;
 }
 
@@ -178,7 +201,7 @@ struct bounds {
 
 /*
  * The first match along the chain that is longer than any before it and than length; length when there is none. The
- * specification of look_longer and look_three together.
+ * specification of look_longer, look_four and look_three together.
  */
 static unsigned search(const struct lethe_matcher *m, size_t pos, uint32_t candidate, const struct bounds *bounds,
                        unsigned length, unsigned *distance)
@@ -217,41 +240,51 @@ static unsigned search(const struct lethe_matcher *m, size_t pos, uint32_t candi
     return length;
 }
 
-/* Matches of four bytes and more. False when the chain is full of other strings: then search must do. */
+/* Whether zlib would not look so far as to the candidate, which begins with the same three bytes. */
+static inline bool beyond(const struct lethe_matcher *m, size_t pos, size_t far, unsigned chain)
+{
+    unsigned ahead = (uint16_t)(m->rank[pos & m->window_mask] - m->rank[(pos - far) & m->window_mask]);
+
+    return ahead > chain || (far == m->max_distance && ahead > 1);
+}
+
+/*
+ * Matches of five bytes and more. Nearly all candidates end at the first comparison. False when the chain is too full
+ * of other strings: then search must do.
+ */
 static inline bool look_longer(const struct lethe_matcher *m, size_t pos, const struct bounds *bounds, unsigned *length,
                                unsigned *distance)
 {
     const uint8_t *here = m->data + pos;
-    unsigned strangers = 0, best = *length;
-    uint32_t four, last, its, probe = best >= 3 ? best - 3 : 0;
-    uint16_t rank = m->rank[pos & m->window_mask];
+    unsigned steps = 0, best = *length;
+    uint32_t last, its, probe = best >= 3 ? best - 3 : 0;
+    uint64_t five = first_five(here);
     size_t far = 0;
 
-    memcpy(&four, here, 4);
     memcpy(&last, here + probe, 4);
     for (;;) {
         const uint8_t *there;
-        unsigned ahead, n;
+        unsigned n;
 
-        far += m->back4[(pos - far) & m->window_mask];
+        far += m->back5[(pos - far) & m->window_mask];
         if (far > m->max_distance || far >= pos) { /* position 0 is no candidate */
             break;
         }
         there = here - far;
-        memcpy(&its, there, 4);
-        if (its != four) {
-            if (++strangers > bounds->chain) {
+        if (__builtin_expect(++steps > bounds->chain, 0)) { /* time to see how far zlib would be */
+            if (first_five(there) == five && beyond(m, pos, far, bounds->chain)) {
+                break;
+            }
+            if (steps > 2 * bounds->chain) {
                 return false;
             }
-            continue;
-        }
-        ahead = (uint16_t)(rank - m->rank[(pos - far) & m->window_mask]);
-        if (ahead > bounds->chain || (far == m->max_distance && ahead > 1)) {
-            break;
         }
         memcpy(&its, there + probe, 4);
-        if (its != last) {
+        if (its != last || first_five(there) != five) {
             continue;
+        }
+        if (beyond(m, pos, far, bounds->chain)) {
+            break;
         }
         n = lethe_deflate_common(here, there, bounds->most);
         if (n > best) {
@@ -266,6 +299,35 @@ static inline bool look_longer(const struct lethe_matcher *m, size_t pos, const 
     }
     *length = best;
     return true;
+}
+
+/* The nearest match of four bytes: its length, or 0. False as above. */
+static inline bool look_four(const struct lethe_matcher *m, size_t pos, unsigned chain, unsigned *length,
+                             unsigned *distance)
+{
+    const uint8_t *here = m->data + pos;
+    unsigned steps = 0;
+    uint32_t mine, its;
+    size_t far = 0;
+
+    memcpy(&mine, here, 4);
+    for (;;) {
+        far += m->back4[(pos - far) & m->window_mask];
+        if (far > m->max_distance || far >= pos) {
+            return true;
+        }
+        memcpy(&its, here - far, 4);
+        if (its == mine) {
+            if (!beyond(m, pos, far, chain)) {
+                *distance = (unsigned)far;
+                *length = 4;
+            }
+            return true;
+        }
+        if (++steps > chain) {
+            return false;
+        }
+    }
 }
 
 /* The nearest match of three bytes, where one is wanted. */
@@ -291,7 +353,10 @@ static inline unsigned look_three(const struct lethe_matcher *m, size_t pos, uns
     return MIN_MATCH - 1;
 }
 
-/* What zlib finds at pos, which is in the chains behind head, when it looks for more than length. */
+/*
+ * What zlib finds at pos, which is in the chains behind head, when it looks for more than length: the longest match
+ * that it comes to, the nearest of equal ones.
+ */
 static inline unsigned find(const struct lethe_matcher *m, size_t pos, uint32_t head, unsigned length,
                             unsigned *distance)
 {
@@ -304,10 +369,11 @@ static inline unsigned find(const struct lethe_matcher *m, size_t pos, uint32_t 
     if (length >= bounds.most) { /* nothing longer fits */
         return length;
     }
-    if (bounds.most > MIN_MATCH && !look_longer(m, pos, &bounds, &longer, distance)) {
+    if ((bounds.most > 4 && !look_longer(m, pos, &bounds, &longer, distance)) ||
+        (bounds.most >= 4 && longer < 4 && !look_four(m, pos, bounds.chain, &longer, distance))) {
         return search(m, pos, head, &bounds, length, distance);
     }
-    return longer > length || length >= MIN_MATCH ? longer : look_three(m, pos, bounds.chain, distance);
+    return longer >= MIN_MATCH ? longer : look_three(m, pos, bounds.chain, distance);
 }
 
 static uint32_t predict_run(const struct lethe_matcher *m, size_t pos)
