@@ -76,9 +76,9 @@ struct transposed {
 float rate_step(unsigned rate);
 float rate_place(unsigned rate);
 /*
- * The width of the stochastic rounding, as a share of a step. Over half a step it still changes a sixth of the latents
- * that are not zero from write to write, and costs half a decibel less than over a whole one; the coarsest rates, which
- * are for hiding, get all of it.
+ * The width of the stochastic rounding, as a share of a step. Over half a step it still changes one in eight of the
+ * latents that are not zero from write to write, and costs half a decibel less than over a whole one; the coarsest rates,
+ * which are for hiding, get all of it.
  */
 float rate_dither(unsigned rate);
 

@@ -20,7 +20,7 @@
 #include "lethe/check.h"
 
 #define BATCH LETHE_RATES
-#define DEFAULT_STEPS 16000
+#define DEFAULT_STEPS 64000
 #define RANGES 32 /* pieces of the parameters, for the pool */
 #define PCA_CROPS 512
 #define TUNING_PEAK 0.2 /* the largest learning rate from a given pair, as a share of that from nothing */
