@@ -14,6 +14,7 @@
 
 #include "fs/vault/journal.h"
 #include "fs/vault/publish.h"
+#include "fs/vault/repack.h"
 #include "lethe/log.h"
 
 #define GRACE_SECONDS (24 * 3600)
@@ -365,6 +366,9 @@ enum lethe_err lethe_gc_run(const struct lethe_gc_options *options, struct lethe
     err = err ? err : walk(&gc);
     if (!err) {
         err = collect_dead(&gc);
+    }
+    if (!err) { /* what that frees goes once no kept epoch names it */
+        err = lethe_repack(options->vault, options->db, options->committer);
     }
     if (!err) {
         err = lethe_commit_wait(options->committer);

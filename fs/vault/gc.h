@@ -2,7 +2,8 @@
 /*
  * Collects what no kept epoch names: objects that died before the oldest kept epoch, journal segments behind the
  * snapshot that it stands on, and what cut-off uploads left behind (found by listing; what is younger than a day is
- * left alone, because it may be on its way).
+ * left alone, because it may be on its way). Packs of which less than half is in use are emptied into fresh ones; they go
+ * with a later run, as any object does that died.
  */
 #ifndef LETHE_FS_VAULT_GC_H
 #define LETHE_FS_VAULT_GC_H

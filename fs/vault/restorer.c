@@ -266,13 +266,31 @@ static enum lethe_err bring_photo(struct flight *flight, struct lethe_content *c
     return err;
 }
 
-static enum lethe_err bring(struct flight *flight)
+/* Whether the content's pieces lie elsewhere by now: what a collection moved, it may have removed where it was. */
+static bool has_moved(struct lethe_db *db, const struct lethe_record *record)
+{
+    struct lethe_record now = {0};
+    bool moved;
+
+    if (lethe_record_load(db, &record->content, &now)) {
+        return false;
+    }
+    moved = now.count != record->count;
+    for (size_t i = 0; i < record->count && !moved; i++) {
+        moved = !lethe_id_equal(&now.pieces[i].object, &record->pieces[i].object);
+    }
+    lethe_record_release(&now);
+    return moved;
+}
+
+static enum lethe_err bring_once(struct flight *flight, bool *moved)
 {
     const struct lethe_restorer_options *options = &flight->restorer->options;
     struct lethe_record record = {0};
     struct lethe_content *content = NULL;
     enum lethe_err err = lethe_record_load(options->db, &flight->content, &record);
 
+    *moved = false;
     if (err) {
         lethe_log(LETHE_LOG_ERROR, "a file's content is named but not recorded in the vault: %s", lethe_err_str(err));
         return err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_INTEGRITY : err;
@@ -286,9 +304,18 @@ static enum lethe_err bring(struct flight *flight)
     if (err == LETHE_ERR_FORMAT || err == LETHE_ERR_UNSUPPORTED) {
         err = LETHE_ERR_INTEGRITY;
     }
+    *moved = err == LETHE_ERR_INTEGRITY && has_moved(options->db, &record);
     lethe_content_put(content);
     lethe_record_release(&record);
     return err;
+}
+
+static enum lethe_err bring(struct flight *flight)
+{
+    bool moved;
+    enum lethe_err err = bring_once(flight, &moved);
+
+    return moved ? bring_once(flight, &moved) : err;
 }
 
 /* --- flights --- all with the lock held --- */

@@ -215,12 +215,131 @@ static void test_collect_faults(void **state)
     release(&fixture);
 }
 
+#define PACKS "SELECT %s FROM object WHERE kind = 4 AND refs > 0"
+
+static int64_t packs(struct fixture *fixture, const char *what)
+{
+    char sql[128];
+
+    snprintf(sql, sizeof sql, PACKS, what);
+    return fixture_number(fixture->session, sql);
+}
+
+/* Sixty files in packs, of which every sixth is left, and two that share their bytes with one. */
+static void make_sparse(struct fixture *fixture)
+{
+    struct lethe_tree *tree;
+    struct lethe_buf bytes = {0};
+    struct lethe_file *from, *to;
+    uint64_t done;
+    char name[32];
+
+    count = 0;
+    fixture_make(fixture);
+    assert_int_equal(fixture_init(fixture), LETHE_OK);
+    assert_int_equal(fixture_open(fixture), LETHE_OK);
+    tree = fixture->session->tree;
+    for (unsigned i = 0; i < 60; i++) {
+        snprintf(name, sizeof name, "packed %u", i);
+        fixture_noise(500 + i, &bytes, 9000 + 10 * i);
+        fixture_put(fixture, name, &bytes);
+    }
+    publish(fixture);
+    bytes.len = 0;
+    fixture_put(fixture, "clone", &bytes);
+    from = fixture_file(fixture, "packed 6", O_RDONLY);
+    to = fixture_file(fixture, "clone", O_RDWR);
+    assert_int_equal(lethe_tree_copy(from, 0, to, 0, UINT32_MAX, &done), 0);
+    lethe_tree_release_file(from);
+    lethe_tree_release_file(to);
+    for (unsigned i = 0; i < 60; i++) {
+        snprintf(name, sizeof name, "packed %u", i);
+        if (i % 6 != 0) {
+            assert_int_equal(lethe_tree_unlink(tree, 1, name), 0);
+        }
+    }
+    publish(fixture);
+    lethe_buf_release(&bytes);
+}
+
+/* A pack that is mostly dead is emptied into a fresh one, and goes when no kept epoch names it. */
+static void test_repack(void **state)
+{
+    struct lethe_gc_result result;
+    struct lethe_buf bytes = {0};
+    struct fixture fixture;
+    const char *newest;
+    int64_t before;
+
+    (void)state;
+    make_sparse(&fixture);
+    before = packs(&fixture, "sum(size)");
+    assert_true(before > 500000);
+    assert_int_equal(collect(&fixture, 1 << 30, &result), LETHE_OK);
+    fixture_assert_refs(fixture.session);
+    assert_true(packs(&fixture, "sum(size)") < before / 3);
+    fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, moments[count - 1].tree);
+    fixture_noise(1, &bytes, 100);
+    for (unsigned i = 0; i < 2; i++) {
+        fixture_put(&fixture, "more", &bytes);
+        publish(&fixture);
+    }
+    newest = moments[count - 1].tree;
+    fixture_assert_vault(&fixture, moments[1].time, moments[1].tree);
+    fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, newest);
+    assert_int_equal(collect(&fixture, 0, &result), LETHE_OK);
+    assert_true(result.bytes > (uint64_t)before / 2);
+    assert_int_equal(packs(&fixture, "count(*)"), fixture_number(fixture.session, "SELECT count(*) FROM object WHERE kind = 4"));
+    fixture_close(&fixture);
+    fixture_run("rm -rf %s", fixture.cache);
+    fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, newest);
+    fixture_assert_recovers(&fixture, newest);
+    lethe_buf_release(&bytes);
+    release(&fixture);
+}
+
+/* Cut short at any call, nothing is lost, and the next one goes on. */
+static void test_repack_faults(void **state)
+{
+    struct lethe_gc_result result;
+    struct fixture fixture;
+    const char *newest;
+    bool hit = true;
+
+    (void)state;
+    make_sparse(&fixture);
+    newest = moments[count - 1].tree;
+    fixture_close(&fixture);
+    fixture_save(&fixture);
+    for (unsigned nth = 1; hit; nth++) {
+        enum lethe_err err;
+
+        fixture_load(&fixture);
+        assert_int_equal(fixture_open(&fixture), LETHE_OK);
+        fixture_arm(&fixture, nth % 2 ? TROUBLE_LOST_ON : TROUBLE_FAIL_ON, nth);
+        err = collect(&fixture, 0, &result);
+        hit = fixture.trouble.hit;
+        assert_true(hit == (err != LETHE_OK));
+        fixture_arm(&fixture, TROUBLE_NONE, 0);
+        fixture_close(&fixture);
+        fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, newest);
+        assert_int_equal(fixture_open(&fixture), LETHE_OK);
+        assert_int_equal(collect(&fixture, 0, &result), LETHE_OK);
+        fixture_assert_refs(fixture.session);
+        fixture_close(&fixture);
+    }
+    fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, newest);
+    release(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_moments),
         cmocka_unit_test(test_collect_all),
         cmocka_unit_test(test_collect_faults),
+        cmocka_unit_test(test_repack),
+        cmocka_unit_test(test_repack_faults),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
