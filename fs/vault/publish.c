@@ -295,11 +295,13 @@ static bool is_past(const struct lethe_head *head, const struct past *past)
 
 /*
  * Without conditional writes a write of ours may arrive late and undo a later one, and a store may show what was. Nobody
- * else writes there: the older head is known, and is moved on from.
+ * else writes there: the older head is known, and is moved on from. Unless the newest segment is gone as well: then the
+ * whole vault is an older one, and a head that named the segment would name nothing.
  */
 static bool was_set_back(struct lethe_vault *vault, const struct lethe_head *head, const struct past *past)
 {
-    return lethe_vault_binding(vault) == LETHE_BINDING_OURS && head->epoch < past->epoch;
+    return lethe_vault_binding(vault) == LETHE_BINDING_OURS && head->epoch < past->epoch &&
+           !lethe_segment_is_missing(vault, past->epoch, &past->segment);
 }
 
 /* Moves the head from the past to this epoch; an answer that was lost is found by reading back. */
@@ -572,9 +574,8 @@ static enum lethe_err mend_head(struct lethe_vault *vault, struct lethe_db *db, 
     if (err) {
         return err;
     }
-    lethe_log(LETHE_LOG_WARN, "the vault's head was set back to epoch %llu (a write that came late, or a store that was"
-              " restored): moving it to epoch %llu again", (unsigned long long)head.epoch,
-              (unsigned long long)past->epoch);
+    lethe_log(LETHE_LOG_WARN, "the vault's head was set back to epoch %llu (a write that came late): moving it to epoch"
+              " %llu again", (unsigned long long)head.epoch, (unsigned long long)past->epoch);
     head.epoch = past->epoch;
     head.segment = past->segment;
     memcpy(head.chain, past->chain, sizeof head.chain);

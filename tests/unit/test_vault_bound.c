@@ -171,6 +171,13 @@ static void late_writes_are_mended(void **state)
     assert_memory_equal(found.data, newest.data, newest.len);
     assert_int_equal(mount_for_writing(&fixture, false), LETHE_OK);
     fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, expected);
+
+    /* An older vault as a whole is no late write: a head moved on from there would name a segment that is not there. */
+    write_head(&fixture, &newest);
+    fixture_run("rm %s/j/0000000000000003-*", fixture.vault);
+    assert_int_equal(mount_for_writing(&fixture, false), LETHE_ERR_INTEGRITY);
+    read_head(&fixture, &found);
+    assert_memory_equal(found.data, newest.data, newest.len);
     free(expected);
     lethe_buf_release(&old);
     lethe_buf_release(&newest);
