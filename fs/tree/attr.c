@@ -54,7 +54,7 @@ static void fill(uint64_t ino, mode_t mode, uint32_t nlink, uint64_t rdev, uint6
     attr->st_blocks = S_ISREG(mode) ? (blkcnt_t)dense_blocks(size) : S_ISDIR(mode) ? BLOCK_OF_STAT / 512 : 0;
 }
 
-void lethe_attr_stat_row(const struct lethe_row *row, struct stat *attr)
+static void stat_row(const struct lethe_row *row, struct stat *attr)
 {
     fill(row->ino, row->mode, row->nlink, row->rdev, row->working ? row->live_size : row->size, attr);
     attr->st_uid = row->uid;
@@ -87,6 +87,21 @@ void lethe_attr_stat(struct lethe_tree *tree, struct lethe_inode *inode, struct 
             lethe_inode_drop_content(inode);
         }
     }
+}
+
+void lethe_attr_stat_found(struct lethe_tree *tree, const struct lethe_row *row, struct stat *attr)
+{
+    uint64_t size = row->working ? row->live_size : row->size;
+    bool load = S_ISREG(row->mode) && size > ASSUME_DENSE; /* its holes are not in the row */
+    struct lethe_inode *inode = load ? lethe_inode_ref(tree, row->ino) : lethe_inode_peek(tree, row->ino);
+
+    if (inode && !lethe_inode_lock(tree, inode)) {
+        lethe_attr_stat(tree, inode, attr);
+        lethe_inode_unlock(inode);
+    } else {
+        stat_row(row, attr);
+    }
+    lethe_inode_put(tree, inode);
 }
 
 void lethe_attr_touch_ctime(struct lethe_tree *tree, struct lethe_inode *inode, int64_t now)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Listing. Entries are read in batches by cookie, which only grows, so a position stays good whatever comes
- * and goes. The callback runs without any lock. An inode that is in memory overrides its row, which may lag
- * behind.
+ * and goes. The callback runs without any lock.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -70,19 +69,6 @@ static enum lethe_err read_batch(struct lethe_tree *tree, uint64_t ino, uint64_t
     return err;
 }
 
-static void stat_entry(struct lethe_tree *tree, const struct entry *entry, struct stat *attr)
-{
-    struct lethe_inode *inode = lethe_inode_peek(tree, entry->ino);
-
-    if (inode && !lethe_inode_lock(tree, inode)) {
-        lethe_attr_stat(tree, inode, attr);
-        lethe_inode_unlock(inode);
-    } else {
-        lethe_attr_stat_row(&entry->row, attr);
-    }
-    lethe_inode_put(tree, inode);
-}
-
 /* . and .. */
 static bool list_dots(const struct lethe_inode *inode, uint64_t after,
                       bool (*each)(void *context, const struct lethe_dirent *entry, const struct stat *attr),
@@ -138,7 +124,7 @@ int lethe_tree_readdir(struct lethe_tree *tree, uint64_t ino, uint64_t after, bo
             struct stat attr = {.st_ino = entry.ino, .st_mode = entry.type};
 
             if (plus) {
-                stat_entry(tree, &entries[i], &attr);
+                lethe_attr_stat_found(tree, &entries[i].row, &attr);
             }
             more = each(context, &entry, &attr);
             after = entry.cookie;

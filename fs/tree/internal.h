@@ -200,7 +200,8 @@ void lethe_tree_abandon(struct lethe_tree *tree, const struct lethe_id *id, uint
 
 /* --- attr.c --- */
 int64_t lethe_attr_from_timespec(const struct timespec *time); /* saturates: years 1677 to 2262 */
-void lethe_attr_stat_row(const struct lethe_row *row, struct stat *attr);
+/* Of a row that was just read, without the inode in memory where that tells no more; where it is there, it is the truth. */
+void lethe_attr_stat_found(struct lethe_tree *tree, const struct lethe_row *row, struct stat *attr);
 void lethe_attr_stat(struct lethe_tree *tree, struct lethe_inode *inode, struct stat *attr);
 /* Sets ctime of both views, and marks the row. Locked by the caller. */
 void lethe_attr_touch_ctime(struct lethe_tree *tree, struct lethe_inode *inode, int64_t now);

@@ -116,15 +116,34 @@ int lethe_name_parent(const struct lethe_inode *parent)
 
 int lethe_tree_lookup(struct lethe_tree *tree, uint64_t parent, const char *name, struct stat *attr)
 {
-    struct lethe_name found;
-    int error;
+    sqlite3_stmt *statement;
+    struct lethe_row found;
+    enum lethe_err err;
+    bool row = false;
 
-    error = strlen(name) > LETHE_NAME_MAX ? -ENAMETOOLONG : lethe_name_find(tree, parent, name, &found);
-    if (error) {
-        return error;
+    if (strlen(name) > LETHE_NAME_MAX) {
+        return -ENAMETOOLONG;
     }
-    error = lethe_tree_getattr(tree, found.ino, attr);
-    return error == -ESTALE ? -ENOENT : error; /* removed between the two */
+    lethe_db_lock(tree->db);
+    err = lethe_db_statement(tree->db,
+                             "SELECT " LETHE_ROW_COLUMNS " FROM dentry d JOIN inode i ON i.ino = d.ino"
+                             " LEFT JOIN working w ON w.ino = d.ino WHERE d.parent = ?1 AND d.name = ?2",
+                             &statement);
+    if (!err) {
+        sqlite3_bind_int64(statement, 1, (sqlite3_int64)parent);
+        bind_name(statement, 2, name);
+        err = lethe_db_step(tree->db, statement, &row);
+        if (!err && row) {
+            lethe_row_read(statement, 0, &found);
+        }
+        sqlite3_reset(statement);
+    }
+    lethe_db_unlock(tree->db);
+    if (err || !row) {
+        return err ? -lethe_errno_of_bytes(err) : -ENOENT;
+    }
+    lethe_attr_stat_found(tree, &found, attr);
+    return 0;
 }
 
 /* What is made: everything but the number. */

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -819,9 +820,8 @@ out:
     return err;
 }
 
-static void *worker(void *argument)
+static void work(struct lethe_sealer *sealer)
 {
-    struct lethe_sealer *sealer = argument;
     struct scratch scratch = {0};
 
     pthread_mutex_lock(&sealer->lock);
@@ -840,6 +840,15 @@ static void *worker(void *argument)
     free(scratch.segment);
     lethe_buf_release(&scratch.compressed);
     lethe_buf_release(&scratch.opened);
+}
+
+/* Programs go first where processors are short; not by far, as what they wait for may be locked here. */
+#define BEHIND_PROGRAMS 5
+
+static void *worker(void *argument)
+{
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), BEHIND_PROGRAMS);
+    work(argument);
     return NULL;
 }
 
@@ -931,11 +940,13 @@ enum lethe_err lethe_sealer_run(struct lethe_sealer *sealer, uint64_t epoch)
     }
     sealer->failed = LETHE_OK;
     lethe_uploads_cancel(sealer->uploads, atomic_load(&sealer->cancel));
-    while (started + 1 < sealer->options.workers && started + 1 < sealer->count && started < 63 &&
+    while (started < sealer->options.workers && started < sealer->count && started < 64 &&
            !pthread_create(&threads[started], NULL, worker, sealer)) {
         started++;
     }
-    worker(sealer);
+    if (started == 0) {
+        work(sealer);
+    }
     for (unsigned i = 0; i < started; i++) {
         pthread_join(threads[i], NULL);
     }
