@@ -20,6 +20,7 @@
 #include "lethe/image.h"
 #include "lethe/model.h"
 #include "lethe/pool.h"
+#include "lethe/store.h"
 
 #define BENCH_FILE_MAX (512u << 20)
 #define BENCH_ZLIB_LEVEL 6
@@ -79,6 +80,16 @@ enum lethe_err lethe_bench_latency(struct bench *bench, struct lethe_pool *pool,
 /* Programs that are not installed are left out. */
 enum lethe_err lethe_bench_rivals(struct bench *bench, struct lethe_pool *pool,
                                   json_t *object) LETHE_MUST_CHECK;
+
+/* A store in a bucket beside other programs: bench_store.c. */
+struct bench_store_options {
+    const char *location; /* s3://... */
+    struct lethe_store_options store;
+    uint64_t objects, object_size;
+    unsigned rounds; /* of which the median counts; at most 9 */
+};
+enum lethe_err lethe_bench_store(const struct bench_store_options *options, struct lethe_progress *progress,
+                                 json_t *object) LETHE_MUST_CHECK;
 
 /* The curves of lethe_bench_quality as a picture. */
 void lethe_bench_plot(const json_t *object, struct lethe_buf *out);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Measures the engine on pictures: nothing here is remembered, every figure is of this run. */
+/* Measures the engine on pictures, and a store: nothing here is remembered, every figure is of this run. */
 #include "fs/cli/bench.h"
 
 #include <stdio.h>
@@ -12,6 +12,7 @@
 #include "lethe/seal.h"
 
 #define DRAWN 4 /* pictures, each as PNG and JPEG */
+#define STORE_MAX (UINT64_C(4) << 30)
 
 struct part {
     const char *name, *what;
@@ -43,7 +44,7 @@ static bool list_is_known(const char *list)
 {
     for (const char *at = list; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
         size_t len = strcspn(at, ",");
-        bool known = len == 5 && strncmp(at, "speed", len) == 0;
+        bool known = len == 5 && (strncmp(at, "speed", len) == 0 || strncmp(at, "store", len) == 0);
 
         for (size_t i = 0; i < PARTS; i++) {
             known = known || (strlen(parts[i].name) == len && strncmp(at, parts[i].name, len) == 0);
@@ -216,23 +217,29 @@ static enum lethe_err find(struct bench *bench, const char *const *folders, size
 int lethe_cmd_bench(int argc, char **argv)
 {
     struct bench bench = {.strength = 2};
+    struct bench_store_options store = {.objects = 200, .object_size = 1500000};
     const char *args[64], *svg = NULL, *list = NULL, *effort = "fast";
-    uint64_t most = 0, strength = 2, threads = 0;
-    bool json = false, was_drawn = false;
+    uint64_t most = 0, strength = 2, threads = 0, rounds = 3;
+    bool json = false, was_drawn = false, pictures;
     const struct lethe_option options[] = {
         {"json", LETHE_OPTION_FLAG, &json, 0, 0, "print one JSON object"},
         {"svg", LETHE_OPTION_TEXT, &svg, 0, 0, "FILE rate against distortion as a picture"},
-        {"parts", LETHE_OPTION_TEXT, &list, 0, 0, "LIST of totals,quality,latency,rivals,speed (all)"},
+        {"parts", LETHE_OPTION_TEXT, &list, 0, 0, "LIST of totals,quality,latency,rivals,speed,store (all)"},
         {"pictures", LETHE_OPTION_NUMBER, &most, 1, 1000000, "N at most so many, evenly spaced"},
         {"strength", LETHE_OPTION_NUMBER, &strength, 0, 3, "N of the artifacts in totals and speeds (2)"},
         {"effort", LETHE_OPTION_TEXT, &effort, 0, 0, "fast or strong (fast)"},
         {"threads", LETHE_OPTION_NUMBER, &threads, 1, 256, "N at most so many (one for each processor)"},
+        {"store", LETHE_OPTION_TEXT, &store.location, 0, 0, "s3://BUCKET/PREFIX to measure beside other programs"},
+        {"objects", LETHE_OPTION_NUMBER, &store.objects, 1, 99999, "N files for the store (200)"},
+        {"object-size", LETHE_OPTION_SIZE, &store.object_size, 0, 0, "SIZE of each (1.5 MB)"},
+        {"rounds", LETHE_OPTION_NUMBER, &rounds, 1, 9, "N of which the median counts (3)"},
+        LETHE_CLI_STORE_OPTIONS("", store.store),
         LETHE_CLI_OPTIONS_END,
     };
     const struct lethe_command command = {
         .name = "bench",
         .usage = "[FOLDER]... [OPTION]...",
-        .about = "Measures the engine on pictures, drawn ones when none are given.",
+        .about = "Measures the engine on pictures, drawn ones when none are given, and a store beside other programs.",
         .max_args = 64,
         .options = options};
     char drawn[] = "/tmp/lethefs-drawn-XXXXXX", name[512] = "";
@@ -245,7 +252,7 @@ int lethe_cmd_bench(int argc, char **argv)
         return code;
     }
     if (!list_is_known(list)) {
-        return lethe_cli_usage("bench: --parts takes names of totals,quality,latency,rivals,speed, not '%s'",
+        return lethe_cli_usage("bench: --parts takes names of totals,quality,latency,rivals,speed,store, not '%s'",
                                list);
     }
     if (strcmp(effort, "fast") != 0 && strcmp(effort, "strong") != 0) {
@@ -254,17 +261,37 @@ int lethe_cmd_bench(int argc, char **argv)
     if (svg && !listed(list, "quality")) {
         return lethe_cli_usage("bench: --svg draws what the part quality measures");
     }
+    if (list && listed(list, "store") && !store.location) {
+        return lethe_cli_usage("bench: the part store needs --store s3://BUCKET/PREFIX");
+    }
+    if (store.location && (strncmp(store.location, "s3://", 5) != 0 || store.location[5] == '\0')) {
+        return lethe_cli_usage("bench: --store takes s3://BUCKET/PREFIX, not '%s'", store.location);
+    }
+    if (store.object_size < 1 || store.object_size > BENCH_FILE_MAX || store.objects * store.object_size > STORE_MAX) {
+        return lethe_cli_usage("bench: --objects of --object-size are held in memory: at most 4 GB together");
+    }
+    store.rounds = (unsigned)rounds;
+    pictures = listed(list, "speed");
+    for (size_t i = 0; i < PARTS; i++) {
+        pictures = pictures || listed(list, parts[i].name);
+    }
     bench.strength = (unsigned)strength;
     bench.effort = strcmp(effort, "strong") == 0 ? LETHE_EFFORT_STRONG : LETHE_EFFORT_FAST;
     bench.threads = threads ? (unsigned)threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     object = json_pack("{s:s, s:s, s:i, s:i}", "version", LETHE_VERSION, "effort", effort, "strength",
                        (int)strength, "threads", (int)bench.threads);
-    err = find(&bench, args, count, (size_t)most, drawn, &was_drawn);
+    err = pictures ? find(&bench, args, count, (size_t)most, drawn, &was_drawn) : LETHE_OK;
     code = lethe_exit_code(err);
-    if (!err) {
+    if (!err && pictures) {
         json_object_set_new(object, "pictures", json_integer((json_int_t)bench.paths.count));
         err = run_parts(&bench, list, object);
         code = err ? lethe_cli_fail(err, "the measurement failed: %s", lethe_err_str(err)) : LETHE_EXIT_DONE;
+    }
+    if (!err && store.location && listed(list, "store")) {
+        lethe_progress_start(&bench.progress, "store");
+        err = lethe_bench_store(&store, &bench.progress, object);
+        lethe_progress_end(&bench.progress);
+        code = lethe_exit_code(err);
     }
     if (!err && svg) {
         struct lethe_buf picture = {0};

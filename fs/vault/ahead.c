@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #define THREADS 32u
-#define WINDOW 256u          /* fetched or being fetched, not yet taken, */
+#define WINDOW 256u              /* fetched or being fetched, not yet taken, */
 #define WINDOW_BYTES (12u << 20) /* and their costs; one may always go on */
 
 struct slot {
@@ -21,7 +21,8 @@ struct lethe_ahead {
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t moved;
     struct slot *slots;
-    size_t count, next, taken; /* next: the first that nobody fetches yet; taken: the first that was not taken */
+    size_t count, next,
+        taken; /* next: the first that nobody fetches yet; taken: the first that was not taken */
     uint64_t bytes;
     bool stop;
     pthread_t threads[THREADS];
@@ -32,7 +33,8 @@ static bool may_fetch(const struct lethe_ahead *ahead)
 {
     size_t waiting = ahead->next - ahead->taken;
 
-    return waiting == 0 || (waiting < WINDOW && ahead->bytes + ahead->slots[ahead->next].cost <= WINDOW_BYTES);
+    return waiting == 0 ||
+           (waiting < WINDOW && ahead->bytes + ahead->slots[ahead->next].cost <= WINDOW_BYTES);
 }
 
 /* The lock is held on entry and on return. */

@@ -75,11 +75,12 @@ static enum lethe_err next_pack(struct lethe_db *db, struct lethe_id *id, uint64
 
     *found = false;
     lethe_db_lock(db);
-    err = lethe_db_statement(db,
-                             "SELECT id, size FROM object WHERE id > ? AND kind = ? AND refs > 0 AND size >= ? AND"
-                             " (SELECT sum(stored) FROM (SELECT DISTINCT offset, stored FROM piece"
-                             " WHERE piece.object = object.id)) * 2 < size ORDER BY id LIMIT 1",
-                             &statement);
+    err = lethe_db_statement(
+        db,
+        "SELECT id, size FROM object WHERE id > ? AND kind = ? AND refs > 0 AND size >= ? AND"
+        " (SELECT sum(stored) FROM (SELECT DISTINCT offset, stored FROM piece"
+        " WHERE piece.object = object.id)) * 2 < size ORDER BY id LIMIT 1",
+        &statement);
     if (!err) {
         sqlite3_bind_blob(statement, 1, id->bytes, sizeof id->bytes, SQLITE_TRANSIENT);
         sqlite3_bind_int(statement, 2, LETHE_OBJECT_PACK);
@@ -112,10 +113,11 @@ static enum lethe_err next_member(struct lethe_db *db, const struct lethe_id *fr
     }
     member->from = *from;
     lethe_db_lock(db);
-    err = lethe_db_statement(db,
-                             "SELECT offset, stored, origin, position FROM piece WHERE object = ? AND offset > ?"
-                             " ORDER BY offset LIMIT 1",
-                             &statement);
+    err = lethe_db_statement(
+        db,
+        "SELECT offset, stored, origin, position FROM piece WHERE object = ? AND offset > ?"
+        " ORDER BY offset LIMIT 1",
+        &statement);
     if (!err) {
         bind_id(statement, 1, from);
         sqlite3_bind_int64(statement, 2, after);
@@ -138,7 +140,8 @@ static enum lethe_err next_member(struct lethe_db *db, const struct lethe_id *fr
     return LETHE_OK;
 }
 
-/* One statement: ?1 old object, ?2 old offset, ?3 new object, ?4 offset, ?5 stored, ?6 size, ?7 number, ?8 kind. */
+/* One statement: ?1 old object, ?2 old offset, ?3 new object, ?4 offset, ?5 stored, ?6 size, ?7 number, ?8
+ * kind. */
 static enum lethe_err run(struct lethe_db *db, const char *sql, const struct member *member, int64_t number)
 {
     const struct lethe_piece *piece = &member->record.pieces[0];
@@ -169,7 +172,8 @@ static enum lethe_err move_rows(struct lethe_db *db, const struct member *member
         "INSERT INTO object(id, kind, size, refs, dead) VALUES(?3, ?8, ?6, ?7, 0)"
         " ON CONFLICT(id) DO UPDATE SET refs = refs + ?7",
     };
-    static const char *const bury = "UPDATE object SET dead = ?7 WHERE id IN (?1, ?3) AND refs <= 0 AND dead = 0";
+    static const char *const bury =
+        "UPDATE object SET dead = ?7 WHERE id IN (?1, ?3) AND refs <= 0 AND dead = 0";
     int64_t moved;
     enum lethe_err err = run(db, move, member, 0);
 
@@ -245,7 +249,8 @@ static enum lethe_err add(struct repack *repack, struct member *member, const st
     }
     if (!err) {
         err = lethe_vault_unseal(repack->vault, LETHE_OBJECT_PACK, &member->from, &member->record.content,
-                                 member->position, object->data + member->offset, (size_t)member->stored, &plain);
+                                 member->position, object->data + member->offset, (size_t)member->stored,
+                                 &plain);
     }
     if (!err) {
         err = lethe_pack_add(repack->pack, member, &member->record, &piece, plain.data, plain.len);

@@ -2,9 +2,10 @@
 /*
  * Packs that are mostly dead: their live members move to fresh packs, so that the old ones can be collected.
  *
- * Safe against an end at any moment: a fresh pack is in the vault before any row names it, and the rows move in one
- * commit. The old pack dies with an epoch that is yet to come, so that every epoch that names it finds it, and whoever
- * read its rows before they moved. A fresh pack that no row came to name is swept like any upload that was cut off.
+ * Safe against an end at any moment: a fresh pack is in the vault before any row names it, and the rows move
+ * in one commit. The old pack dies with an epoch that is yet to come, so that every epoch that names it finds
+ * it, and whoever read its rows before they moved. A fresh pack that no row came to name is swept like any
+ * upload that was cut off.
  */
 #ifndef LETHE_FS_VAULT_REPACK_H
 #define LETHE_FS_VAULT_REPACK_H

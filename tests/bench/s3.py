@@ -65,7 +65,8 @@ class Bench:
         out = self.work / "curl"
         out.mkdir()
         common = ["curl", "-sS", "-f", "--no-progress-meter", "--parallel", "--parallel-max", str(self.arguments.requests), "--aws-sigv4",
-                  "aws:amz:us-east-1:s3", "-u", ":".join(self.keys), "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]
+                  "aws:amz:us-east-1:s3", "-u", ":".join(self.keys), "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD",
+                  "--expect100-timeout", "0.001"]
         url = f"{self.endpoint}/{self.bucket}/curl-{self.round}"
         for direction, line in (("up", 'upload-file = "{file}"\nurl = "{url}/{name}"\n'),
                                 ("down", 'url = "{url}/{name}"\noutput = "{out}/{name}"\n')):

@@ -45,3 +45,29 @@ rm "$WORK"/some/landscape*
 status=0
 "$BUILD/lethefs" bench "$WORK/some" 2>/dev/null || status=$?
 [ $status = 1 ]
+
+# A store, beside curl alone; nothing is left in it.
+{ command -v curl >/dev/null && [ -w /dev/fuse ]; } || exit 0
+mkdir "$WORK/bin"
+ln -s "$(command -v curl)" "$(command -v env)" "$(command -v rm)" "$(command -v fusermount3)" "$WORK/bin/"
+python3 "$(dirname "$0")/../tools/s3_fake.py" "$WORK/port" &
+SERVER=$!
+trap 'kill $SERVER; rm -rf "$WORK"' EXIT
+until [ -s "$WORK/port" ]; do kill -0 $SERVER; done
+export AWS_ENDPOINT_URL=http://127.0.0.1:$(cat "$WORK/port") AWS_ACCESS_KEY_ID=key AWS_SECRET_ACCESS_KEY=secret
+PATH=$WORK/bin TMPDIR=$WORK "$BUILD/lethefs" bench --json --store s3://bucket/some/where --parts store --objects 5 \
+    --object-size 70K --rounds 1 >"$WORK/store.json"
+python3 - "$WORK/store.json" <<'EOF2'
+import json, sys
+store = json.load(open(sys.argv[1]))["store"]
+assert store["objects"] == 5 and store["requests"] == 32, store
+found = {p["program"]: p for p in store["programs"]}
+assert set(found) == {"curl", "lethefs transport", "lethefs mount"}, store
+assert all(p["up_s"] > 0 and p["down_s"] > 0 for p in found.values()), store
+assert found["curl"]["up_to_curl"] == found["curl"]["down_to_curl"] == 1, store
+EOF2
+[ -z "$(curl -s "$AWS_ENDPOINT_URL/bucket?list-type=2" | grep -o '<Key>')" ]
+[ -z "$(find "$WORK" -maxdepth 1 -name 'lethefs-bench-*')" ]
+status=0
+"$BUILD/lethefs" bench --parts store 2>/dev/null || status=$?
+[ $status = 2 ]

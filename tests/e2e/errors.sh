@@ -105,7 +105,7 @@ XDG_STATE_HOME=$WORK/other-state XDG_CACHE_HOME=$WORK/other-cache "$LETHEFS" rec
     --recovery-file "$WORK/recovery" --passfile "$PASS"
 mount_vault --epoch 1h # what is written here comes second
 echo "written here" >"$MNT/here"
-XDG_STATE_HOME=$WORK/other-state XDG_CACHE_HOME=$WORK/other-cache "$LETHEFS" mount "$VAULT" "$WORK/mnt2" --passfile "$PASS"
+XDG_STATE_HOME=$WORK/other-state XDG_CACHE_HOME=$WORK/other-cache MNT=$WORK/mnt2 mount_vault
 echo "written there" >"$WORK/mnt2/there"
 "$LETHEFS" sync "$WORK/mnt2"
 "$LETHEFS" umount "$WORK/mnt2"

@@ -127,3 +127,31 @@ VAULT=s3://bucket/vault
 make_vault
 mount_vault
 absence ""
+
+echo "what was durable on the device is there after kill -9, with no store to bring it again"
+rm -rf "$WORK/kept"
+mkdir "$WORK/kept"
+for step in 1 2 3; do
+    mount_vault --timeout 1s --epoch 1s
+    head -c $((step * 100000)) /dev/urandom >"$WORK/kept/$step"
+    cp "$WORK/kept/$step" "$MNT/kept-$step"
+    case $step in
+    1) sync -f "$MNT" ;;
+    2) "$LETHEFS" sync "$MNT" ;;
+    3)
+        sync -f "$MNT"
+        "$LETHEFS" sync "$MNT" >/dev/null 2>&1 & # somewhere on its way
+        syncing=$!
+        ;;
+    esac
+    kill -9 "$(daemon_pid)"
+    [ $step != 3 ] || wait $syncing || true
+    umount -l "$MNT"
+    mount_vault --timeout 1s --epoch 1h
+    away
+    for i in $(seq $step); do
+        cmp "$MNT/kept-$i" "$WORK/kept/$i"
+    done
+    back
+    umount_vault --wait
+done
