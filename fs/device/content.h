@@ -112,7 +112,10 @@ enum lethe_err lethe_content_copy(struct lethe_content *from, uint64_t from_offs
 
 /* Mutable to frozen for the cut of this epoch; under the exclusive gate. */
 enum lethe_err lethe_content_freeze(struct lethe_content *content, uint64_t epoch) LETHE_MUST_CHECK;
-/* Frozen to vaulted, in the caller's open database operation or its own; blocks move to arena 1; base is dropped. */
+/*
+ * Frozen to vaulted, in the caller's open database operation or its own; blocks move to arena 1; base is dropped, and
+ * leaves its cached blocks when no file names it any more.
+ */
 enum lethe_err lethe_content_vaulted(struct lethe_content *content) LETHE_MUST_CHECK;
 /*
  * Frozen to vaulted, as a content of other bytes: those that the vault holds for it (fidelity lossy), size of them, all

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lethe/log.h"
+
 static uint64_t blocks_of(uint64_t size)
 {
     return size / BLOCK + (size % BLOCK != 0);
@@ -73,6 +75,61 @@ static void move_chunk(struct lethe_chunk *chunk, uint64_t *room)
     }
 }
 
+/* What chunk idx of a dead base has in the cache and its successor shares becomes the successor's. Both are locked. */
+static enum lethe_err inherit_chunk(struct lethe_content *content, struct lethe_content *base, uint64_t idx)
+{
+    const struct lethe_entry absent = {.kind = KIND_ABSENT};
+    struct lethe_chunk *mine = NULL, *theirs = NULL;
+    struct lethe_entry entry, ignored;
+    enum lethe_err err = lethe_map_pin(base, idx, &theirs);
+
+    if (!err && theirs->entries) {
+        err = lethe_map_pin(content, idx, &mine);
+    }
+    if (mine && !err) {
+        err = lethe_map_writable(mine, false);
+    }
+    for (unsigned i = 0; mine && !err && i < LETHE_CHUNK_BLOCKS; i++) {
+        entry = lethe_map_entry(theirs, i);
+        if (idx * LETHE_CHUNK_BLOCKS + i < content->limit && entry.kind == KIND_SLOT && entry.arena == ARENA_CACHE &&
+            lethe_map_entry(mine, i).kind == KIND_NONE) {
+            lethe_map_set(mine, i, &entry, &ignored);
+            lethe_map_set(theirs, i, &absent, &ignored);
+        }
+    }
+    lethe_map_unpin(mine);
+    lethe_map_unpin(theirs);
+    return err;
+}
+
+/*
+ * A version that no file names any more leaves its cached blocks to the one that was made from it: otherwise every epoch of
+ * a large file that is changed here and there would bring all the rest from the vault again. The content is vaulted by now
+ * (slots of arena 1 are for such alone), without buffers, and locked. Maps shared: the next commit writes both maps.
+ */
+static enum lethe_err inherit(struct lethe_content *content)
+{
+    struct lethe_content *base = content->base;
+    enum lethe_err err = LETHE_OK;
+    uint64_t idx = 0;
+    bool found;
+
+    if (!base) {
+        return LETHE_OK;
+    }
+    pthread_rwlock_wrlock(&base->lock);
+    for (; !err && base->dead && base->cached > 0; idx++) {
+        err = lethe_map_next(base, idx, &found, &idx);
+        if (err || !found || idx * LETHE_CHUNK_BLOCKS >= content->limit) {
+            break;
+        }
+        err = inherit_chunk(content, base, idx);
+    }
+    lethe_content_mark(base);
+    pthread_rwlock_unlock(&base->lock);
+    return err;
+}
+
 enum lethe_err lethe_content_vaulted(struct lethe_content *content)
 {
     struct lethe_contents *store = content->store;
@@ -91,6 +148,9 @@ enum lethe_err lethe_content_vaulted(struct lethe_content *content)
         /* From here on every block may be absent. The blocks are moved without the gate, by the next flush.
          */
         content->state = LETHE_CONTENT_VAULTED;
+        if (inherit(content)) {
+            lethe_log(LETHE_LOG_DEBUG, "a new version begins without cached blocks of the old one");
+        }
         lethe_content_set_base(content, NULL);
         if (content->data == blocks) {
             content->limit = blocks; /* no holes: the usual row */
