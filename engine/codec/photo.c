@@ -367,10 +367,7 @@ static enum lethe_err restore_png(const struct lethe_pair *pair, const struct ph
                                   size_t recipe_len, struct lethe_pool *pool, size_t max_len,
                                   struct lethe_buf *out)
 {
-    const struct photo_shape *shape = &parts->shape;
     struct lethe_raster raster = {0};
-    struct photo_planes planes;
-    const uint8_t *xhat[4] = {0};
     enum lethe_err err;
 
     if (!residual) {
@@ -379,23 +376,7 @@ static enum lethe_err restore_png(const struct lethe_pair *pair, const struct ph
         lethe_raster_release(&raster);
         return err;
     }
-    err = lethe_photo_planes(pair, parts, NULL, pool, &planes);
-    if (err) {
-        return err;
-    }
-    for (unsigned c = 0; c < shape->channels; c++) {
-        xhat[c] = planes.plane[c];
-    }
-    err = lethe_raster_init(&raster, shape->width, shape->height, shape->channels, shape->depth);
-    if (!err) {
-        err = lethe_residual_samples_decode(residual->at, lethe_reader_left(residual), xhat, pool, &raster);
-    }
-    lethe_photo_planes_release(&planes);
-    if (!err) {
-        err = lethe_png_rebuild(&raster, recipe, recipe_len, max_len, out);
-    }
-    lethe_raster_release(&raster);
-    return err;
+    return lethe_photo_restore_rows(pair, parts, residual, recipe, recipe_len, pool, max_len, out);
 }
 
 static enum lethe_err restore_jpeg(const struct lethe_pair *pair, const struct photo_artifact *parts,

@@ -96,6 +96,12 @@ enum lethe_err lethe_photo_restore_stages(const struct lethe_pair *pair, const s
                                           const struct lethe_photo_watch *watch, size_t max_len,
                                           struct lethe_buf *out) LETHE_MUST_CHECK;
 
+/* A PNG from its parts, its stream written while its rows are decoded (photo_rows.c). */
+enum lethe_err lethe_photo_restore_rows(const struct lethe_pair *pair, const struct photo_artifact *parts,
+                                        const struct lethe_reader *residual, const uint8_t *recipe, size_t recipe_len,
+                                        struct lethe_pool *pool, size_t max_len,
+                                        struct lethe_buf *out) LETHE_MUST_CHECK;
+
 /* One block: samples of 8 bits from quantised coefficients (photo_idct.c). */
 void lethe_photo_idct(const int16_t *coefs, const uint16_t *quant, uint8_t out[64]);
 /* A component's own width * height samples; all 8x8 blocks of them must be there. */

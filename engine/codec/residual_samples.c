@@ -116,6 +116,9 @@ static void decode_band(void *context, size_t index)
 
     if (bands[index].strong) {
         lethe_samples_band_decode(&bands[index]);
+        if (!bands[index].err && bands[index].told) {
+            bands[index].told->told(bands[index].told->context, bands[index].first_row, bands[index].rows);
+        }
     } else if (bands[index].raster->depth == 16) {
         lethe_fast16_decode(&bands[index]);
 #if defined(__x86_64__)
@@ -191,6 +194,13 @@ enum lethe_err lethe_residual_samples_encode(const struct lethe_raster *raster, 
 enum lethe_err lethe_residual_samples_decode(const uint8_t *bytes, size_t len, const uint8_t *const xhat[4],
                                              struct lethe_pool *pool, struct lethe_raster *raster)
 {
+    return lethe_residual_samples_decode_told(bytes, len, xhat, pool, NULL, raster);
+}
+
+enum lethe_err lethe_residual_samples_decode_told(const uint8_t *bytes, size_t len, const uint8_t *const xhat[4],
+                                                  struct lethe_pool *pool, const struct lethe_rows_told *told,
+                                                  struct lethe_raster *raster)
+{
     struct lethe_samples_band *bands;
     struct lethe_reader reader;
     enum lethe_err err;
@@ -222,6 +232,7 @@ enum lethe_err lethe_residual_samples_decode(const uint8_t *bytes, size_t len, c
     }
     for (size_t i = 0; i < count; i++) {
         bands[i].bytes = lethe_read_view(&reader, bands[i].len);
+        bands[i].told = told;
     }
     err = lethe_reader_status(&reader, true);
     if (!err) {

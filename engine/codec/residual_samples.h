@@ -9,6 +9,7 @@
 #include "lethe/bytes.h"
 #include "lethe/err.h"
 #include "lethe/image.h"
+#include "lethe/residual.h"
 
 enum lethe_residual_colour { LETHE_COLOUR_NONE, LETHE_COLOUR_YCOCG, LETHE_COLOUR_COUNT };
 
@@ -23,6 +24,7 @@ struct lethe_samples_band {
     struct lethe_buf out; /* encoding: the stream; owned by the caller */
     const uint8_t *bytes; /* decoding: the stream, borrowed */
     size_t len;
+    const struct lethe_rows_told *told; /* decoding; may be NULL */
     enum lethe_err err;
 };
 

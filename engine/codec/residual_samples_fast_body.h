@@ -532,8 +532,16 @@ static enum lethe_err FAST(decode_rows)(struct FAST(band) *s)
                 return LETHE_ERR_FORMAT;
             }
         }
-        if (last == s->count && !FAST(store_samples)(s, t - s->count + 1)) {
-            return LETHE_ERR_FORMAT;
+        if (last == s->count) {
+            uint32_t row = (uint32_t)(t - s->count + 1);
+
+            if (!FAST(store_samples)(s, row)) {
+                return LETHE_ERR_FORMAT;
+            }
+            if (s->band->told && (row % FAST_BLOCK == FAST_BLOCK - 1 || row == s->rows - 1)) {
+                s->band->told->told(s->band->told->context, s->band->first_row + row / FAST_BLOCK * FAST_BLOCK,
+                                    row % FAST_BLOCK + 1);
+            }
         }
     }
     for (unsigned k = 0; k < s->count; k++) {

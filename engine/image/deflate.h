@@ -21,6 +21,7 @@ enum {
     LETHE_DEFLATE_LITLENS = 288,
     LETHE_DEFLATE_DISTS = 32,
     LETHE_DEFLATE_CLENS = 19,
+    LETHE_DEFLATE_AHEAD = 1024, /* more than a matcher looks beyond the token that it is at */
     LETHE_DEFLATE_SLACK = 16, /* readable bytes that callers keep behind the data, for comparisons by words */
 };
 
@@ -192,6 +193,11 @@ void lethe_matcher_commit(struct lethe_matcher *matcher, size_t pos, uint32_t to
 size_t lethe_matcher_run(struct lethe_matcher *matcher, size_t *pos, size_t most, uint32_t *tokens);
 /* Forgets everything but the bytes before pos. */
 void lethe_matcher_restart(struct lethe_matcher *matcher, size_t pos);
+/*
+ * How many bytes of the data are there so far, all of them at first. lethe_matcher_run stops LETHE_DEFLATE_AHEAD before
+ * their end; what else is called must not come nearer to it either, unless it is the end of all data.
+ */
+void lethe_matcher_ready(struct lethe_matcher *matcher, size_t ready);
 /* Symbols in a full block. */
 unsigned lethe_matcher_block(const struct lethe_deflate_params *params);
 /* Whether this matcher holds a literal back (lazy evaluation): it decides how a stream ends. */
@@ -213,9 +219,18 @@ enum lethe_err lethe_deflate_encode(const struct lethe_deflate_params *params, c
 enum lethe_err lethe_deflate_describe(const uint8_t *in, size_t in_len, uint8_t *data, size_t data_len,
                                       unsigned hint, unsigned window_bits, size_t max_cost,
                                       struct lethe_buf *out, size_t *used) LETHE_MUST_CHECK;
-/* Appends the stream to out, whose length stays within max_len. LETHE_ERR_FORMAT when description is
- * malformed. */
+/*
+ * Data that is still coming while its stream is written: need returns when at least bytes of it are there, and in *ready
+ * how many are.
+ */
+struct lethe_deflate_feed {
+    enum lethe_err (*need)(void *context, size_t bytes, size_t *ready);
+    void *context;
+};
+/* Appends the stream to out, whose length stays within max_len. feed: NULL when all data is there. LETHE_ERR_FORMAT when
+ * description is malformed. */
 enum lethe_err lethe_deflate_replay(const uint8_t *description, size_t description_len, const uint8_t *data,
-                                    size_t data_len, size_t max_len, struct lethe_buf *out) LETHE_MUST_CHECK;
+                                    size_t data_len, const struct lethe_deflate_feed *feed, size_t max_len,
+                                    struct lethe_buf *out) LETHE_MUST_CHECK;
 
 #endif

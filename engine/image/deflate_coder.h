@@ -83,11 +83,22 @@ struct lethe_deflate_state {
     struct lethe_coder coder;
     const uint8_t *data;
     size_t len;
+    const struct lethe_deflate_feed *feed; /* decoding; may be NULL */
+    size_t ready;                          /* bytes of data that are there: len without a feed */
     size_t pos;                       /* bytes that earlier blocks hold */
     struct lethe_deflate_block block; /* encoding: the true block; decoding: filled by the model */
     struct lethe_tokens tokens;       /* the same for its tokens */
     struct lethe_bit padded[2];
 };
+
+/* Waits until so many bytes of the data are there, or all. */
+static inline enum lethe_err lethe_deflate_await(struct lethe_deflate_state *state, size_t bytes)
+{
+    if (bytes <= state->ready || state->ready == state->len) {
+        return LETHE_OK;
+    }
+    return state->feed->need(state->feed->context, bytes < state->len ? bytes : state->len, &state->ready);
+}
 
 unsigned lethe_code_padding(struct lethe_deflate_state *state, unsigned padding);
 

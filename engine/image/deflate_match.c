@@ -42,6 +42,7 @@ static const struct tuning tunings[10] = {
 struct lethe_matcher {
     const uint8_t *data;
     size_t len;
+    size_t ready; /* bytes of data that are there */
     struct tuning tuning;
     enum lethe_deflate_strategy strategy;
     unsigned hash_shift;
@@ -95,7 +96,7 @@ struct lethe_matcher *lethe_matcher_new(const struct lethe_deflate_params *param
         return NULL;
     }
     m->data = data;
-    m->len = len;
+    m->len = m->ready = len;
     m->tuning = tunings[params->level];
     m->strategy = (enum lethe_deflate_strategy)params->strategy;
     m->hash_shift = (bits + MIN_MATCH - 1) / MIN_MATCH;
@@ -548,12 +549,24 @@ void lethe_matcher_commit(struct lethe_matcher *m, size_t pos, uint32_t token)
     commit(m, pos, token);
 }
 
+void lethe_matcher_ready(struct lethe_matcher *m, size_t ready)
+{
+    m->ready = ready;
+}
+
+/* Where lethe_matcher_run stops. */
+static size_t end_of_run(const struct lethe_matcher *m)
+{
+    return m->ready == m->len ? m->len : m->ready < LETHE_DEFLATE_AHEAD ? 0 : m->ready - LETHE_DEFLATE_AHEAD;
+}
+
 /* lethe_matcher_run for the quick chains, but for the end of the data. */
 static size_t run_quick(struct lethe_matcher *m, size_t *pos, size_t most, uint32_t *tokens)
 {
     const struct lethe_matcher own = *m; /* what the compiler then knows not to change */
-    size_t at = *pos, n = 0, end = m->len < 2 * MAX_MATCH ? 0 : m->len - 2 * MAX_MATCH;
+    size_t at = *pos, n = 0, end = end_of_run(m), last = m->len < 2 * MAX_MATCH ? 0 : m->len - 2 * MAX_MATCH;
 
+    end = end < last ? end : last;
     while (n < most && at < end) {
         const uint8_t *p = own.data + at;
         uint32_t token = lethe_quick_find(own.quick, own.data, at, hash_of(&own, p), own.max_distance);
@@ -586,10 +599,10 @@ static size_t run_quick(struct lethe_matcher *m, size_t *pos, size_t most, uint3
 
 size_t lethe_matcher_run(struct lethe_matcher *m, size_t *pos, size_t most, uint32_t *tokens)
 {
-    size_t at, n = m->quick ? run_quick(m, pos, most, tokens) : 0;
+    size_t at, n = m->quick ? run_quick(m, pos, most, tokens) : 0, end = end_of_run(m);
 
     at = *pos;
-    while (n < most && at < m->len) {
+    while (n < most && at < end) {
         uint32_t token = predict(m, at);
 
         commit(m, at, token);

@@ -98,7 +98,7 @@ static enum lethe_err describe_as(enum method method, const struct lethe_deflate
                                   const uint8_t *in, size_t in_len, uint8_t *data, size_t len,
                                   size_t max_cost, struct lethe_buf *out, size_t *used)
 {
-    struct lethe_deflate_state state = {.data = data, .len = len};
+    struct lethe_deflate_state state = {.data = data, .len = len, .ready = len};
     struct lethe_inflater inflater;
     struct model model;
     size_t pos = 0, begin = out->len;
@@ -221,9 +221,11 @@ enum lethe_err lethe_deflate_describe(const uint8_t *in, size_t in_len, uint8_t 
 }
 
 enum lethe_err lethe_deflate_replay(const uint8_t *description, size_t description_len, const uint8_t *data,
-                                    size_t data_len, size_t max_len, struct lethe_buf *out)
+                                    size_t data_len, const struct lethe_deflate_feed *feed, size_t max_len,
+                                    struct lethe_buf *out)
 {
-    struct lethe_deflate_state state = {.data = data, .len = data_len, .coder = {.decode = true}};
+    struct lethe_deflate_state state = {
+        .data = data, .len = data_len, .feed = feed, .ready = feed ? 0 : data_len, .coder = {.decode = true}};
     struct lethe_deflate_params params;
     struct lethe_bit_writer writer;
     struct model model;
@@ -247,10 +249,13 @@ enum lethe_err lethe_deflate_replay(const uint8_t *description, size_t descripti
     if (err) {
         return err;
     }
+    if (model.optimal) { /* it looks at everything */
+        err = lethe_deflate_await(&state, data_len);
+    }
     lethe_bits_init(state.padded, 2);
     lethe_range_decoder_init(&state.coder.decoder, description + 3, description_len - 3);
     lethe_bit_writer_init(&writer, out, max_len);
-    do {
+    while (!err && !state.block.final) {
         state.block.start = state.pos;
         err = model_block(&model, &state);
         if (!err && lethe_coder_cut(&state.coder)) {
@@ -259,7 +264,7 @@ enum lethe_err lethe_deflate_replay(const uint8_t *description, size_t descripti
         if (!err) {
             err = lethe_deflate_write_block(&writer, &state.block, data, state.tokens.at, state.tokens.count);
         }
-    } while (!err && !state.block.final);
+    }
     if (!err) {
         err = lethe_deflate_write_end(&writer, lethe_code_padding(&state, 0));
     }

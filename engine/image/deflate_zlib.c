@@ -89,6 +89,15 @@ static bool foresee_final(const struct lethe_zlib_model *m, size_t pos, size_t l
     return pos == len && (count < m->limit || (m->lazy && lethe_token_distance(last) == 0));
 }
 
+/* Waits until the matcher can be at pos. */
+static enum lethe_err await(struct lethe_zlib_model *m, struct lethe_deflate_state *s, size_t pos)
+{
+    enum lethe_err err = lethe_deflate_await(s, pos < s->len - 1 ? pos + LETHE_DEFLATE_AHEAD : s->len);
+
+    lethe_matcher_ready(m->matcher, s->ready);
+    return err;
+}
+
 /*
  * A stored block took the place of tokens that only the encoder saw: those of its matcher. Follows them from
  * pos to where the block would be full, but not beyond stop.
@@ -114,7 +123,11 @@ static enum lethe_err stored_block(struct lethe_zlib_model *m, struct lethe_defl
     size_t left = s->len - s->pos, end, count = 0;
     uint32_t last = 0, guess = (uint32_t)(left < m->last_stored ? left : m->last_stored);
     bool final;
+    enum lethe_err err = await(m, s, s->len);
 
+    if (err) {
+        return err;
+    }
     if (m->level > 0) {
         /* The decoder may follow only once it knows that the guess is right: a restart forgets the detour. */
         end = 0;
@@ -206,6 +219,7 @@ static enum lethe_err take_foreseen(struct lethe_zlib_model *m, struct lethe_def
         size_t n = left < BATCH ? left : BATCH;
         enum lethe_err err = lethe_tokens_reserve(&s->tokens, n);
 
+        err = err ? err : await(m, s, s->pos + 1);
         if (err) {
             return err;
         }
@@ -236,6 +250,10 @@ static enum lethe_err decode_tokens(struct lethe_zlib_model *m, struct lethe_def
         n += took;
         if (took != gap || n == limit || s->pos == s->len) { /* the miss must be inside the block */
             return LETHE_ERR_FORMAT;
+        }
+        err = await(m, s, s->pos);
+        if (err) {
+            return err;
         }
         token = code_miss(m, coder, lethe_matcher_predict(m->matcher, s->pos), 0, s->data[s->pos]);
         if (lethe_coder_cut(coder) || !possible(token, s->pos, s->len)) {

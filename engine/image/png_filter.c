@@ -296,35 +296,56 @@ enum lethe_err lethe_png_unfilter(const struct lethe_png_shape *shape, const uin
     return LETHE_OK;
 }
 
-enum lethe_err lethe_png_filter(const struct lethe_png_shape *shape, const struct lethe_raster *raster,
-                                const uint8_t *types, uint8_t *data)
+/* Rows of a pass; data and types are where its first row is. */
+static enum lethe_err filter_rows(const struct lethe_png_shape *shape, const struct pass *pass,
+                                  const struct lethe_raster *raster, const uint8_t *types, uint32_t from, uint32_t to,
+                                  uint8_t *data)
 {
     uint8_t *row, *above, *memory = two_rows(shape, &row, &above);
-    struct pass pass;
+    size_t n = row_bytes(shape, pass->width);
 
     if (!memory) {
         return LETHE_ERR_NOMEM;
     }
-    for (unsigned i = 0; i < pass_count(shape); i++) {
-        size_t n;
+    for (uint32_t y = from > 0 ? from - 1 : 0; y < to; y++) {
+        uint8_t *out = data + y * (n + 1);
 
-        if (!get_pass(shape, i, &pass)) {
-            continue;
+        if (shape->depth >= 8) {
+            gather(shape, pass, y, raster, row);
+        } else {
+            gather_bits(shape, pass, raster->planes[0] + first_of(shape, pass, y), row);
         }
-        n = row_bytes(shape, pass.width);
-        memset(above, 0, n);
-        for (uint32_t y = 0; y < pass.height; y++) {
-            if (shape->depth >= 8) {
-                gather(shape, &pass, y, raster, row);
-            } else {
-                gather_bits(shape, &pass, raster->planes[0] + first_of(shape, &pass, y), row);
-            }
-            *data++ = *types;
-            filter_row(*types++, row, above, n, shape->pixel_bytes, data);
-            data += n;
-            swap(&row, &above);
+        if (y >= from) {
+            out[0] = types[y];
+            filter_row(types[y], row, above, n, shape->pixel_bytes, out + 1);
         }
+        swap(&row, &above);
     }
     free(memory);
     return LETHE_OK;
+}
+
+enum lethe_err lethe_png_filter_rows(const struct lethe_png_shape *shape, const struct lethe_raster *raster,
+                                     const uint8_t *types, uint32_t from, uint32_t to, uint8_t *data)
+{
+    struct pass pass;
+
+    (void)get_pass(shape, 0, &pass);
+    return filter_rows(shape, &pass, raster, types, from, to, data);
+}
+
+enum lethe_err lethe_png_filter(const struct lethe_png_shape *shape, const struct lethe_raster *raster,
+                                const uint8_t *types, uint8_t *data)
+{
+    enum lethe_err err = LETHE_OK;
+    struct pass pass;
+
+    for (unsigned i = 0; i < pass_count(shape) && !err; i++) {
+        if (get_pass(shape, i, &pass)) {
+            err = filter_rows(shape, &pass, raster, types, 0, pass.height, data);
+            types += pass.height;
+            data += pass.height * (row_bytes(shape, pass.width) + 1);
+        }
+    }
+    return err;
 }

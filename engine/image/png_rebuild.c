@@ -17,6 +17,17 @@ struct rebuilder {
     size_t zlib_at;        /* how much of it is written */
     struct lethe_buf *out;
     size_t max_len;
+    const struct lethe_png_feed *feed;
+};
+
+/* The filtered picture, as far as the deflate stream has come. */
+struct filtering {
+    const struct rebuilder *r;
+    const struct lethe_raster *values;
+    const uint8_t *types;
+    uint8_t *data;
+    size_t row;    /* bytes, with the filter's */
+    uint32_t rows; /* filtered */
 };
 
 /* False when out would outgrow max_len. */
@@ -152,6 +163,37 @@ static enum lethe_err find_values(const struct rebuilder *r, struct lethe_reader
     return err;
 }
 
+#define ROWS 16u /* to filter at once, so that they are read again while they are near */
+
+static enum lethe_err need_data(void *context, size_t bytes, size_t *ready)
+{
+    struct filtering *f = context;
+    uint32_t height = f->r->shape.height, most = height;
+    uint64_t rows = ((uint64_t)bytes + f->row - 1) / f->row;
+    enum lethe_err err = LETHE_OK;
+
+    rows = rows > height ? height : rows;
+    if (f->r->feed && rows > f->rows) {
+        err = f->r->feed->need(f->r->feed->context, (uint32_t)rows, &most);
+    }
+    if (!err && f->rows < most) {
+        rows = rows > f->rows + ROWS ? rows : f->rows + ROWS;
+        rows = rows < most ? rows : most;
+        err = lethe_png_filter_rows(&f->r->shape, f->values, f->types, f->rows, (uint32_t)rows, f->data);
+        f->rows = (uint32_t)rows;
+    }
+    *ready = f->rows * f->row;
+    return err;
+}
+
+/* All rows of a raster that is still coming. */
+static enum lethe_err need_all(const struct rebuilder *r)
+{
+    uint32_t ready;
+
+    return r->feed ? r->feed->need(r->feed->context, r->shape.height, &ready) : LETHE_OK;
+}
+
 /* The zlib stream: header and tail from the layout, deflate from the picture and its description. */
 static enum lethe_err make_zlib(struct rebuilder *r, struct lethe_reader *recipe)
 {
@@ -160,6 +202,9 @@ static enum lethe_err make_zlib(struct rebuilder *r, struct lethe_reader *recipe
     const uint8_t *description, *tail = NULL;
     size_t size, rows, description_len, tail_len = 0;
     unsigned kind;
+    struct filtering filtering;
+    const struct lethe_deflate_feed feed = {need_data, &filtering};
+    bool whole = r->version > 1 || r->shape.interlace; /* all of the picture before its first byte */
     enum lethe_err err;
 
     if (!lethe_png_shape_size(&r->shape, &size, &rows) || size > SIZE_MAX - LETHE_DEFLATE_SLACK) {
@@ -186,7 +231,10 @@ static enum lethe_err make_zlib(struct rebuilder *r, struct lethe_reader *recipe
         err = LETHE_ERR_FORMAT;
         goto out;
     }
-    if (r->version > 1) {
+    if (whole) {
+        err = need_all(r);
+    }
+    if (!err && r->version > 1) {
         err = find_values(r, recipe, &values);
     }
     if (!err && lethe_reader_status(recipe, true)) {
@@ -195,13 +243,17 @@ static enum lethe_err make_zlib(struct rebuilder *r, struct lethe_reader *recipe
     if (err) {
         goto out;
     }
-    err = lethe_png_filter(&r->shape, r->version > 1 ? &values : r->raster, types, data);
-    lethe_raster_release(&values); /* not needed beside what follows */
+    if (whole) {
+        err = lethe_png_filter(&r->shape, r->version > 1 ? &values : r->raster, types, data);
+        lethe_raster_release(&values); /* not needed beside what follows */
+    }
     if (err) {
         goto out;
     }
+    filtering = (struct filtering){
+        .r = r, .values = r->raster, .types = types, .data = data, .row = size / r->shape.height};
     lethe_buf_put(&r->zlib, word, 2);
-    err = lethe_deflate_replay(description, description_len, data, size, r->max_len, &r->zlib);
+    err = lethe_deflate_replay(description, description_len, data, size, whole ? NULL : &feed, r->max_len, &r->zlib);
     if (err) {
         goto out;
     }
@@ -318,9 +370,15 @@ static bool sound(const struct lethe_raster *raster)
 enum lethe_err lethe_png_rebuild(const struct lethe_raster *raster, const uint8_t *recipe, size_t recipe_len,
                                  size_t max_len, struct lethe_buf *out)
 {
+    return lethe_png_rebuild_fed(raster, recipe, recipe_len, max_len, NULL, out);
+}
+
+enum lethe_err lethe_png_rebuild_fed(const struct lethe_raster *raster, const uint8_t *recipe, size_t recipe_len,
+                                     size_t max_len, const struct lethe_png_feed *feed, struct lethe_buf *out)
+{
     struct lethe_reader reader;
     struct lethe_buf layout = {0}, file = {0};
-    struct rebuilder r = {.raster = raster, .out = &file, .max_len = max_len};
+    struct rebuilder r = {.raster = raster, .out = &file, .max_len = max_len, .feed = feed};
     uint8_t version;
     enum lethe_err err;
 

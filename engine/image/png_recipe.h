@@ -58,6 +58,9 @@ bool lethe_png_shape_size(const struct lethe_png_shape *shape, size_t *bytes, si
  */
 enum lethe_err lethe_png_unfilter(const struct lethe_png_shape *shape, const uint8_t *data,
                                   struct lethe_raster *raster, uint8_t *types) LETHE_MUST_CHECK;
+/* The inverse, of rows from to to - 1 alone (not interlaced); data begins at row 0. */
+enum lethe_err lethe_png_filter_rows(const struct lethe_png_shape *shape, const struct lethe_raster *raster,
+                                     const uint8_t *types, uint32_t from, uint32_t to, uint8_t *data) LETHE_MUST_CHECK;
 /* The inverse. types are in [0, 4]. */
 enum lethe_err lethe_png_filter(const struct lethe_png_shape *shape, const struct lethe_raster *raster,
                                 const uint8_t *types, uint8_t *data) LETHE_MUST_CHECK;

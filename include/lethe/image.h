@@ -66,6 +66,16 @@ enum lethe_err lethe_png_parse(const uint8_t *file, size_t len, const struct let
 enum lethe_err lethe_png_rebuild(const struct lethe_raster *raster, const uint8_t *recipe, size_t recipe_len,
                                  size_t max_len, struct lethe_buf *out) LETHE_MUST_CHECK;
 
+/* Called before a rebuilder reads the rows below rows: returns when they are there, and in *ready how many are. */
+struct lethe_png_feed {
+    enum lethe_err (*need)(void *context, uint32_t rows, uint32_t *ready);
+    void *context;
+};
+/* The same while the samples are still coming. */
+enum lethe_err lethe_png_rebuild_fed(const struct lethe_raster *raster, const uint8_t *recipe, size_t recipe_len,
+                                     size_t max_len, const struct lethe_png_feed *feed,
+                                     struct lethe_buf *out) LETHE_MUST_CHECK;
+
 /* Encodes a raster as an ordinary PNG with libpng (reports, tests, lossy output). Not for stored bytes. */
 enum lethe_err lethe_png_write(const struct lethe_raster *raster, int zlib_level, struct lethe_buf *out)
     LETHE_MUST_CHECK;

@@ -24,6 +24,15 @@ enum lethe_err lethe_residual_samples_encode(const struct lethe_raster *raster, 
 /* Fills raster, which the caller has initialised with the right shape. LETHE_ERR_FORMAT on malformed bytes. */
 enum lethe_err lethe_residual_samples_decode(const uint8_t *bytes, size_t len, const uint8_t *const xhat[4],
                                              struct lethe_pool *pool, struct lethe_raster *raster) LETHE_MUST_CHECK;
+/* Told, from any thread, of rows that are final: count of them from first on; those of a band in their order. */
+struct lethe_rows_told {
+    void (*told)(void *context, uint32_t first, uint32_t count);
+    void *context;
+};
+/* The same; told may be NULL. */
+enum lethe_err lethe_residual_samples_decode_told(const uint8_t *bytes, size_t len, const uint8_t *const xhat[4],
+                                                  struct lethe_pool *pool, const struct lethe_rows_told *told,
+                                                  struct lethe_raster *raster) LETHE_MUST_CHECK;
 
 /*
  * Quantised DCT coefficients given xhat. xhat[c] has blocks_w * 8 columns and blocks_h * 8 rows for component c

@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     if (bytes[0] & 1) {
         size = bytes[1] < len - 2 ? bytes[1] : len - 2;
         memcpy(data, bytes + 2, size);
-        if (!lethe_deflate_replay(bytes + 2 + size, len - 2 - size, data, size, MOST, &out) &&
+        if (!lethe_deflate_replay(bytes + 2 + size, len - 2 - size, data, size, NULL, MOST, &out) &&
             out.len > MOST) {
             abort();
         }
@@ -49,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
         size = inflated(bytes + 1, len - 1, data);
         if (size != SIZE_MAX && lethe_deflate_describe(bytes + 1, len - 1, data, size, bytes[0] >> 6, 15,
                                                        SIZE_MAX, &description, &used) == LETHE_OK) {
-            if (lethe_deflate_replay(description.data, description.len, data, size, used, &out) ||
+            if (lethe_deflate_replay(description.data, description.len, data, size, NULL, used, &out) ||
                 out.len != used || memcmp(out.data, bytes + 1, used) != 0) {
                 abort();
             }

@@ -113,7 +113,7 @@ static size_t round_trip(const uint8_t *packed, size_t packed_len, uint8_t *data
                                             SIZE_MAX, &description, &used),
                      LETHE_OK);
     assert_int_equal(used, packed_len);
-    assert_int_equal(lethe_deflate_replay(description.data, description.len, data, len, packed_len, &out),
+    assert_int_equal(lethe_deflate_replay(description.data, description.len, data, len, NULL, packed_len, &out),
                      LETHE_OK);
     assert_int_equal(out.len, packed_len);
     assert_memory_equal(out.data, packed, packed_len);
@@ -121,7 +121,7 @@ static size_t round_trip(const uint8_t *packed, size_t packed_len, uint8_t *data
     lethe_buf_release(&out);
     if (packed_len > 8) { /* and never grows past what it was allowed */
         assert_int_not_equal(
-            lethe_deflate_replay(description.data, description.len, data, len, packed_len / 2, &out),
+            lethe_deflate_replay(description.data, description.len, data, len, NULL, packed_len / 2, &out),
             LETHE_OK);
         lethe_buf_release(&out);
     }
@@ -285,7 +285,7 @@ static void damaged_streams(void **unused)
         err = lethe_deflate_describe(copy, cut, room, len, 2, 15, SIZE_MAX, &description, &used);
         if (!err) { /* still a stream of len bytes: then it must come back */
             assert_int_equal(
-                lethe_deflate_replay(description.data, description.len, room, len, packed_len, &out),
+                lethe_deflate_replay(description.data, description.len, room, len, NULL, packed_len, &out),
                 LETHE_OK);
             assert_memory_equal(out.data, copy, used);
         }
@@ -324,7 +324,7 @@ static void damaged_descriptions(void **unused)
             for (unsigned k = next(&seed) % 3; k > 0; k--) {
                 copy[1 + next(&seed) % (description.len - 1)] ^= (uint8_t)(1u << next(&seed) % 8);
             }
-            if (lethe_deflate_replay(copy, cut, data, len, 20000, &out) == LETHE_OK) {
+            if (lethe_deflate_replay(copy, cut, data, len, NULL, 20000, &out) == LETHE_OK) {
                 assert_true(out.len <= 20000);
             }
             lethe_buf_release(&out);
