@@ -44,6 +44,7 @@ struct run {
     struct lethe_ycc *picture;
     bool linear_only;
     size_t first; /* tile */
+    uint32_t end; /* the block row where all tiles end; 0: their own */
     atomic_bool failed; /* no memory for a tile */
 };
 
@@ -199,6 +200,9 @@ static void run_tile(void *context, size_t index)
         atomic_store(&run->failed, true);
         return;
     }
+    if (run->end && tile.y + tile.h > run->end) {
+        tile.h = run->end - tile.y;
+    }
     if (!run->linear_only) {
         load_tile(latents, &tile, s);
         run_hidden1(run, &tile, s);
@@ -283,6 +287,7 @@ enum lethe_err lethe_decrypter_rows(const struct lethe_pair *pair, const struct 
         return LETHE_ERR_ARG;
     }
     run.first = first * across;
+    run.end = (to + LETHE_BLOCK - 1) / LETHE_BLOCK;
     lethe_pool_run(pool, (end - first) * across, run_tile, &run);
     return atomic_load(&run.failed) ? LETHE_ERR_NOMEM : LETHE_OK;
 }

@@ -320,6 +320,7 @@ struct run {
     size_t first;                /* decode: the band of index 0 */
     const uint8_t *const *views;
     const size_t *lens;
+    uint32_t most;               /* decode: rows of a band, beyond which nobody looks; 0: all */
     atomic_int err;
 };
 
@@ -375,7 +376,7 @@ static void decode_band(void *context, size_t index)
     struct run *run = context;
     const struct lethe_latents *latents = run->latents;
     uint32_t first = (uint32_t)index * run->rows;
-    uint32_t rows = least(run->rows, latents->blocks_h - first);
+    uint32_t rows = least(run->most ? run->most : run->rows, latents->blocks_h - first);
     size_t stride = (size_t)latents->blocks_w * LETHE_LATENTS;
     struct models *models = malloc(sizeof *models);
     struct lethe_range_decoder decoder;
@@ -568,6 +569,21 @@ enum lethe_err lethe_latents_decoder_run(struct lethe_latents_decoder *decoder, 
     }
     lethe_pool_run(pool, end - decoder->done, decode_later_band, &run);
     decoder->done = end;
+    return (enum lethe_err)atomic_load(&run.err);
+}
+
+enum lethe_err lethe_latents_decoder_head(struct lethe_latents_decoder *decoder, uint32_t rows)
+{
+    struct run run = {.latents = &decoder->latents,
+                      .rows = decoder->rows,
+                      .views = decoder->views,
+                      .lens = decoder->lens,
+                      .most = rows};
+
+    if (rows >= decoder->rows || decoder->done > 0) {
+        return lethe_latents_decoder_run(decoder, rows, NULL);
+    }
+    decode_band(&run, 0);
     return (enum lethe_err)atomic_load(&run.err);
 }
 

@@ -24,6 +24,7 @@ struct stages {
     size_t bands;        /* decoded */
     uint32_t mcu_rows;   /* that these hold */
     uint32_t rows;       /* of the pictures, done */
+    uint32_t head;       /* of the pictures, done for the first stage alone: they are drawn again */
     uint32_t mcu_planes; /* MCU rows of the planes, done */
     uint32_t vmax;
 };
@@ -76,17 +77,19 @@ static uint32_t at_most(uint64_t value, uint32_t most)
 /* The Decrypter's pictures down to row to, in the file's colours. */
 static enum lethe_err draw(struct stages *s, uint32_t to)
 {
-    uint32_t from = s->rows, end;
+    uint32_t from = s->rows, end, step;
+    bool head = s->stage == 0 && to <= LETHE_DECRYPTER_ROWS / 2;
 
-    if (to <= from) {
+    if (to <= from || to <= s->head) {
         return LETHE_OK;
     }
-    end = at_most(((uint64_t)to + LETHE_DECRYPTER_ROWS - 1) / LETHE_DECRYPTER_ROWS * LETHE_DECRYPTER_ROWS,
-                  s->shape.height);
+    step = head ? LETHE_BLOCK : LETHE_DECRYPTER_ROWS;
+    end = at_most(((uint64_t)to + step - 1) / step * step, s->shape.height);
     for (unsigned group = 0; group < lethe_photo_groups(&s->shape); group++) {
         struct lethe_ycc *picture = &s->picture[group];
-        enum lethe_err err = /* the network sees two rows of blocks beyond its own */
-            lethe_latents_decoder_run(s->latents[group], end / LETHE_BLOCK + 2, s->pool);
+        uint32_t need = end / LETHE_BLOCK + 2; /* the network sees two rows of blocks beyond its own */
+        enum lethe_err err = head ? lethe_latents_decoder_head(s->latents[group], need)
+                                  : lethe_latents_decoder_run(s->latents[group], need, s->pool);
 
         err = err ? err
                   : lethe_decrypter_rows(s->pair, lethe_latents_decoder_latents(s->latents[group]), s->pool,
@@ -103,7 +106,11 @@ static enum lethe_err draw(struct stages *s, uint32_t to)
             lethe_colour_from_ycc(planes, (size_t)(end - from) * picture->width, s->pool);
         }
     }
-    s->rows = end;
+    if (head) {
+        s->head = end;
+    } else {
+        s->rows = end;
+    }
     return LETHE_OK;
 }
 

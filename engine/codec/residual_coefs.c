@@ -22,6 +22,8 @@
 
 #define MIN_BLOCKS 1024u
 #define FIRST_BLOCKS 12288u /* half a megapixel of 4:2:0: more than the first 64 KiB of most files hold */
+#define FIRST_BITS (68u * 1024 * 8) /* enough of a file: these 64 KiB, and a header */
+#define VALUE_BITS 5u /* what a coefficient takes in a JPEG, seldom less */
 #define BAND_BLOCKS 24576u
 
 struct shape {
@@ -60,14 +62,37 @@ static uint32_t at_least_one(uint64_t rows)
     return rows ? (uint32_t)rows : 1;
 }
 
+/* MCU rows that hold the first 64 KiB of the JPEG, roughly; at most most. */
+static uint32_t first_rows(const struct lethe_jpeg *jpeg, uint32_t most)
+{
+    uint64_t bits = 0;
+    uint32_t row = 0;
+
+    while (row < most && bits < FIRST_BITS) {
+        for (unsigned c = 0; c < jpeg->components; c++) {
+            const struct lethe_jpeg_component *k = &jpeg->component[c];
+            size_t width = (size_t)k->blocks_w * 64, from = (size_t)row * k->v, to = from + k->v;
+
+            from = from < k->blocks_h ? from : k->blocks_h;
+            to = to < k->blocks_h ? to : k->blocks_h;
+            for (size_t i = from * width; i < to * width; i++) {
+                bits += k->coefs[i] ? VALUE_BITS : 0;
+            }
+        }
+        row++;
+    }
+    return row;
+}
+
 /* A first band of its size and equal ones of about theirs; one alone when that would leave a scrap. */
-static struct cuts choose_cuts(const struct shape *shape)
+static struct cuts choose_cuts(const struct lethe_jpeg *jpeg, const struct shape *shape)
 {
     uint32_t least = at_least_one((MIN_BLOCKS + shape->row_blocks - 1) / shape->row_blocks);
     uint32_t first = at_least_one(FIRST_BLOCKS / shape->row_blocks);
     uint32_t rows = at_least_one(BAND_BLOCKS / shape->row_blocks);
     uint32_t left, bands;
 
+    first = first_rows(jpeg, first);
     first = first < least ? least : first;
     if (shape->mcu_rows < first + first / 2 + least) {
         return (struct cuts){shape->mcu_rows, 0};
@@ -138,7 +163,7 @@ enum lethe_err lethe_residual_coefs_encode(const struct lethe_jpeg *jpeg, const 
         return LETHE_ERR_ARG;
     }
     lethe_mix_prepare();
-    cuts = choose_cuts(&shape);
+    cuts = choose_cuts(jpeg, &shape);
     bands = make_bands(jpeg, xhat, &shape, strong, cuts, &count);
     if (!bands) {
         return LETHE_ERR_NOMEM;

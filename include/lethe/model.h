@@ -45,7 +45,7 @@ enum lethe_err lethe_decrypter_run(const struct lethe_pair *pair, const struct l
                                    struct lethe_pool *pool, struct lethe_ycc *picture) LETHE_MUST_CHECK;
 /*
  * A part of it: the rows from (a multiple of LETHE_DECRYPTER_ROWS) to at least to, at most the height, of a picture that
- * the caller has initialised with the latents' size.
+ * the caller has initialised with the latents' size. It reads two rows of blocks of the latents beyond.
  */
 #define LETHE_DECRYPTER_ROWS 256u
 enum lethe_err lethe_decrypter_rows(const struct lethe_pair *pair, const struct lethe_latents *latents,
@@ -77,5 +77,7 @@ void lethe_latents_decoder_free(struct lethe_latents_decoder *decoder);
 const struct lethe_latents *lethe_latents_decoder_latents(const struct lethe_latents_decoder *decoder);
 enum lethe_err lethe_latents_decoder_run(struct lethe_latents_decoder *decoder, uint32_t rows,
                                          struct lethe_pool *pool) LETHE_MUST_CHECK;
+/* The first rows alone, sooner, where nothing has been decoded yet: a run does it again. */
+enum lethe_err lethe_latents_decoder_head(struct lethe_latents_decoder *decoder, uint32_t rows) LETHE_MUST_CHECK;
 
 #endif
