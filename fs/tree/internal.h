@@ -110,6 +110,7 @@ struct lethe_tree {
     uint64_t open_files;
     struct lethe_file *files;
 
+    int64_t inodes; /* guarded by the database's lock: rows of the table inode, or less than 0: not counted yet */
     atomic_bool xattrs; /* there may be extended attributes */
 
     int64_t (*monotonic)(void); /* nanoseconds; replaced by tests */
@@ -188,6 +189,8 @@ lethe_tree_now(void); /* wall clock, of the kernel's coarse kind, so that ours n
 void lethe_tree_enter(struct lethe_tree *tree);
 void lethe_tree_leave(struct lethe_tree *tree, bool changed);
 bool lethe_tree_writable(const struct lethe_tree *tree);
+/* Rows of inodes came or went. The database is locked. */
+void lethe_tree_counted(struct lethe_tree *tree, int more);
 /* Under names, outside the database lock. */
 int lethe_tree_next_ino(struct lethe_tree *tree, uint64_t *out);
 int lethe_tree_next_cookie(struct lethe_tree *tree, uint64_t *out);

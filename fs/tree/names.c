@@ -229,6 +229,9 @@ static enum lethe_err insert(struct lethe_tree *tree, uint64_t parent, const cha
         }
         err = lethe_row_end(tree->db, err);
     }
+    if (!err) {
+        lethe_tree_counted(tree, 1);
+    }
     lethe_db_unlock(tree->db);
     return err;
 }
@@ -555,6 +558,9 @@ static int take_name(struct lethe_tree *tree, struct lethe_inode *parent, const 
             err = lethe_row_delete(tree->db, inode->ino);
         }
         err = lethe_row_end(tree->db, err);
+    }
+    if (!err && lethe_name_dies(inode)) {
+        lethe_tree_counted(tree, -1);
     }
     lethe_db_unlock(tree->db);
     if (err) {

@@ -155,6 +155,9 @@ static int commit_rename(struct lethe_tree *tree, struct end *from, struct end *
         err = exchange ? write_exchange(tree, from, to) : write_move(tree, from, to, cookie, whiteout);
         err = lethe_row_end(tree->db, err);
     }
+    if (!err) {
+        lethe_tree_counted(tree, (whiteout->inode != NULL) - (!exchange && to->inode && lethe_name_dies(to->inode)));
+    }
     lethe_db_unlock(tree->db);
     if (whiteout->inode) {
         if (err) {

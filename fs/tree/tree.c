@@ -72,6 +72,13 @@ static int next_number(struct lethe_tree *tree, const char *key, uint64_t *next,
     return 0;
 }
 
+void lethe_tree_counted(struct lethe_tree *tree, int more)
+{
+    if (tree->inodes >= 0) {
+        tree->inodes += more;
+    }
+}
+
 int lethe_tree_next_ino(struct lethe_tree *tree, uint64_t *out)
 {
     return next_number(tree, KEY_INO, &tree->next_ino, &tree->end_ino, out);
@@ -112,6 +119,9 @@ int lethe_tree_reclaim(struct lethe_tree *tree, struct lethe_inode *inode)
     if (!err) {
         err = lethe_row_delete(tree->db, inode->ino);
         err = lethe_row_end(tree->db, err);
+    }
+    if (!err) {
+        lethe_tree_counted(tree, -1);
     }
     lethe_db_unlock(tree->db);
     if (err) {
@@ -257,6 +267,7 @@ enum lethe_err lethe_tree_open(const struct lethe_tree_options *options, const s
     }
     tree->options = *options;
     tree->db = options->db;
+    tree->inodes = -1;
     tree->monotonic = monotonic_now;
     pthread_mutex_init(&tree->names, NULL);
     pthread_mutex_init(&tree->cache, NULL);
@@ -306,15 +317,14 @@ void lethe_tree_close(struct lethe_tree *tree)
 
 void lethe_tree_count(struct lethe_tree *tree, struct lethe_tree_counts *out)
 {
-    int64_t inodes = 0;
-
     *out = (struct lethe_tree_counts){0};
     lethe_db_lock(tree->db);
-    if (query_number(tree->db, "SELECT count(*) FROM inode", &inodes)) {
-        inodes = 0;
+    /* Once: it goes through the whole table, and programs ask for statfs again and again. */
+    if (tree->inodes < 0 && query_number(tree->db, "SELECT count(*) FROM inode", &tree->inodes)) {
+        tree->inodes = -1;
     }
+    out->inodes = tree->inodes < 0 ? 0 : (uint64_t)tree->inodes;
     lethe_db_unlock(tree->db);
-    out->inodes = (uint64_t)inodes;
     pthread_mutex_lock(&tree->cache);
     out->open_files = tree->open_files;
     pthread_mutex_unlock(&tree->cache);

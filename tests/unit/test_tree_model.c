@@ -553,6 +553,10 @@ static void close_handles(void)
 /* After a forced cut the rows alone say everything. */
 static void check_rows(void)
 {
+    struct lethe_tree_counts counts;
+
+    lethe_tree_count(fixture.tree, &counts);
+    assert_int_equal(counts.inodes, fixture_number(&fixture, "SELECT count(*) FROM inode"));
     assert_int_equal(fixture_number(&fixture, "SELECT count(*) FROM working w JOIN inode i ON i.ino = w.ino"
                                               " WHERE i.nlink > 0"),
                      0);
