@@ -260,6 +260,55 @@ static enum lethe_err open_handle(struct lethe_db *db, const char *path)
     return check_version(db);
 }
 
+/*
+ * A log that was not brought home is from a life that was cut off, perhaps because a sync had failed. Then the kernel
+ * shows bytes that are not on the disk, and no later sync will bring them there; frames that came behind them would
+ * be durable without them. So what it shows is written again before anything is built on it.
+ */
+static enum lethe_err rewrite_log(const char *path)
+{
+    char log[PATH_MAX], bytes[65536];
+    enum lethe_err err = join(log, path, "-wal");
+    off_t at = 0;
+    int fd;
+
+    if (err) {
+        return err;
+    }
+    fd = open(log, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        return errno == ENOENT ? LETHE_OK : system_error("open its log");
+    }
+    for (;;) {
+        ssize_t got = pread(fd, bytes, sizeof bytes, at), put = 0;
+
+        for (ssize_t done = 0; got > 0 && done < got; done += put) {
+            do {
+                put = pwrite(fd, bytes + done, (size_t)(got - done), at + done);
+            } while (put < 0 && errno == EINTR);
+            if (put < 0) {
+                break;
+            }
+        }
+        if ((got < 0 || put < 0) && errno == EINTR) {
+            continue;
+        }
+        if (got < 0 || put < 0) {
+            err = system_error("write its log again");
+        }
+        if (got <= 0 || put < 0) {
+            break;
+        }
+        at += got;
+    }
+    if (!err && at > 0 && fdatasync(fd) != 0) {
+        err = system_error("make its log durable");
+    }
+    close(fd);
+    /* A file system that needs room to write anew: most logs are whole all the same. */
+    return err == LETHE_ERR_NOSPACE ? LETHE_OK : err;
+}
+
 static enum lethe_err start(struct lethe_db *db, const char *path)
 {
     char log[PATH_MAX];
@@ -308,6 +357,9 @@ enum lethe_err lethe_db_open(const char *path, const struct lethe_secret *key, b
     } else if (!err && about.st_size < LETHE_VFS_PAGE_BYTES) {
         lethe_log(LETHE_LOG_ERROR, "the metadata database was cut short");
         err = LETHE_ERR_INTEGRITY;
+    }
+    if (!err) {
+        err = rewrite_log(path);
     }
     if (!err) {
         err = open_handle(db, path);
