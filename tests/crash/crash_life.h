@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A life of a device: random work of one thread on a tree, with every moment of the tree written down. The tree after
- * a crash must be one of these moments, not older than the last that was made durable; what is in the vault is a
- * moment that was published.
+ * A life of a device: random work of one thread on a tree, with every moment of the tree written down. The
+ * tree after a crash must be one of these moments, not older than the last that was made durable; what is in
+ * the vault is a moment that was published.
  */
 #ifndef LETHE_TESTS_CRASH_LIFE_H
 #define LETHE_TESTS_CRASH_LIFE_H
@@ -103,9 +103,10 @@ static inline uint64_t life_hash_of(struct lethe_tree *tree, const struct stat *
     return hash;
 }
 
-/* hashes: those that are known; NULL: reads everything. 0 as the hash of a file says that it cannot be read. */
-static inline void life_walk(struct lethe_tree *tree, uint64_t ino, const char *path, struct life_hash *hashes,
-                             struct lethe_buf *out)
+/* hashes: those that are known; NULL: reads everything. 0 as the hash of a file says that it cannot be read.
+ */
+static inline void life_walk(struct lethe_tree *tree, uint64_t ino, const char *path,
+                             struct life_hash *hashes, struct lethe_buf *out)
 {
     struct life_listing *listing = calloc(1, sizeof *listing);
 
@@ -323,8 +324,8 @@ static inline void life_change_bytes(struct life *life, uint32_t what)
         from = life_open(life, life_folder(life), life_name(life, name), O_RDONLY, &from_ino);
         begun = rec_count();
         if (from && from_ino != ino) {
-            (void)lethe_tree_copy(from, life_random(life, 3) * 16384ull, file, life_random(life, 3) * 16384ull,
-                                  1 + life_random(life, 80000), &done);
+            (void)lethe_tree_copy(from, life_random(life, 3) * 16384ull, file,
+                                  life_random(life, 3) * 16384ull, 1 + life_random(life, 80000), &done);
             life_note(life, begun, ino);
         }
         if (from) {
@@ -414,7 +415,8 @@ static inline void life_save(struct life *life)
     }
     if (name[0] == 'p' && life->photos < 12) {
         life->photos++;
-        fixture_photo(life_random(life, 1u << 30), 40 + life_random(life, 40), life_random(life, 3) * 10, &bytes);
+        fixture_photo(life_random(life, 1u << 30), 40 + life_random(life, 40), life_random(life, 3) * 10,
+                      &bytes);
     } else {
         fixture_noise(life->seed, &bytes, 1 + life_random(life, 40000));
     }
@@ -438,8 +440,8 @@ static inline void life_publish(struct life *life)
     pthread_mutex_lock(&life->lock);
     if (life->published_count < LIFE_PUBLISHED) {
         published = &life->published[life->published_count++];
-        *published = (struct published){.begun = rec_count(), .done = SIZE_MAX, .first = life->count - 1,
-                                        .last = SIZE_MAX};
+        *published = (struct published){
+            .begun = rec_count(), .done = SIZE_MAX, .first = life->count - 1, .last = SIZE_MAX};
     }
     pthread_mutex_unlock(&life->lock);
     if (!published) {

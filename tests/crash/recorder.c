@@ -285,7 +285,7 @@ static bool below(const char *path)
     return strncmp(path, fault.folder, len) == 0 && (path[len] == '/' || path[len] == '\0');
 }
 
-static bool hit_fd(int fd)
+static bool hit_any(int fd)
 {
     char link[64], path[PATH_MAX];
     struct stat stat;
@@ -303,9 +303,15 @@ static bool hit_fd(int fd)
     return below(path) && struck();
 }
 
+static bool hit_fd(int fd)
+{
+    return fault.kind != REC_FAULT_SYNC && hit_any(fd);
+}
+
 static bool hit_path(int at, const char *path)
 {
-    return fault.armed && (path[0] == '/' ? below(path) && struck() : at != AT_FDCWD && hit_fd(at));
+    return fault.armed && fault.kind != REC_FAULT_SYNC &&
+           (path[0] == '/' ? below(path) && struck() : at != AT_FDCWD && hit_fd(at));
 }
 
 static int failure(bool writes)
@@ -365,7 +371,8 @@ static void record_new(uint32_t folder, const char *name, const struct stat *sta
     uint32_t file = rec_new_file(S_ISDIR(stat->st_mode));
 
     bind_file(file, stat);
-    append((struct rec_op){.kind = REC_NAME, .file = file, .key = rec_key(folder, name), .key2 = REC_NONE}, NULL);
+    append((struct rec_op){.kind = REC_NAME, .file = file, .key = rec_key(folder, name), .key2 = REC_NONE},
+           NULL);
 }
 
 static int open_at(int at, const char *path, int flags, mode_t mode)
@@ -510,10 +517,13 @@ static ssize_t write_at(int fd, const void *bytes, size_t len, off_t offset, boo
         need(!(syscall(SYS_fcntl, fd, F_GETFL) & O_APPEND));
         offset = (off_t)syscall(SYS_lseek, fd, 0, SEEK_CUR);
     }
-    result = here ? syscall(SYS_write, fd, bytes, (size_t)result) : syscall(SYS_pwrite64, fd, bytes, (size_t)result, offset);
+    result = here ? syscall(SYS_write, fd, bytes, (size_t)result)
+                  : syscall(SYS_pwrite64, fd, bytes, (size_t)result, offset);
     if (result > 0 && file != REC_NONE) {
-        append((struct rec_op){.kind = REC_WRITE, .file = file, .offset = (uint64_t)offset, .len = (size_t)result},
-               bytes);
+        append(
+            (struct rec_op){
+                .kind = REC_WRITE, .file = file, .offset = (uint64_t)offset, .len = (size_t)result},
+            bytes);
     }
     return error ? fail_with(error) : done(result);
 }
@@ -542,7 +552,8 @@ static ssize_t read_at(int fd, void *bytes, size_t len, off_t offset, bool here)
         errno = error;
         return -1;
     }
-    return here ? syscall(SYS_read, fd, bytes, (size_t)result) : syscall(SYS_pread64, fd, bytes, (size_t)result, offset);
+    return here ? syscall(SYS_read, fd, bytes, (size_t)result)
+                : syscall(SYS_pread64, fd, bytes, (size_t)result, offset);
 }
 
 ssize_t read(int fd, void *bytes, size_t len)
@@ -592,7 +603,10 @@ int fallocate(int fd, int mode, off_t offset, off_t len)
     if (result == 0 && file != REC_NONE) {
         need(mode == FALLOC_FL_KEEP_SIZE || mode == (FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE));
         if (mode & FALLOC_FL_PUNCH_HOLE) {
-            append((struct rec_op){.kind = REC_PUNCH, .file = file, .offset = (uint64_t)offset, .len = (size_t)len}, NULL);
+            append(
+                (struct rec_op){
+                    .kind = REC_PUNCH, .file = file, .offset = (uint64_t)offset, .len = (size_t)len},
+                NULL);
         }
     }
     return done(result);
@@ -608,7 +622,7 @@ static int sync_file(int fd)
     }
     pthread_mutex_lock(&lock);
     file = file_of_fd(fd);
-    if (hit_fd(fd)) {
+    if (hit_any(fd)) {
         /* The kernel forgets what it could not write: a later sync does not try again. */
         for (size_t i = rec.op_count; file != REC_NONE && i-- > 0;) {
             if (rec.ops[i].file == file && rec.ops[i].kind == REC_SYNC) {
@@ -693,9 +707,10 @@ int linkat(int from_at, const char *from, int to_at, const char *to, int flags)
     result = (int)syscall(SYS_linkat, from_at, from, to_at, to, flags);
     if (result == 0 && folder != REC_NONE) {
         need(fstatat(to_at, to, &stat, AT_SYMLINK_NOFOLLOW) == 0 && file_of(&stat) != REC_NONE);
-        append((struct rec_op){
-                   .kind = REC_NAME, .file = file_of(&stat), .key = rec_key(folder, name), .key2 = REC_NONE},
-               NULL);
+        append(
+            (struct rec_op){
+                .kind = REC_NAME, .file = file_of(&stat), .key = rec_key(folder, name), .key2 = REC_NONE},
+            NULL);
     }
     return done(result);
 }
@@ -721,9 +736,10 @@ int unlinkat(int at, const char *path, int flags)
     folder = folder_of(at, path, &name);
     result = (int)syscall(SYS_unlinkat, at, path, flags);
     if (result == 0 && folder != REC_NONE) {
-        append((struct rec_op){
-                   .kind = REC_UNNAME, .file = REC_NONE, .key = rec_key(folder, name), .key2 = REC_NONE},
-               NULL);
+        append(
+            (struct rec_op){
+                .kind = REC_UNNAME, .file = REC_NONE, .key = rec_key(folder, name), .key2 = REC_NONE},
+            NULL);
     }
     return done(result);
 }
@@ -742,10 +758,12 @@ int remove(const char *path)
 {
     int result = unlinkat(AT_FDCWD, path, 0);
 
-    return result != 0 && (errno == EISDIR || errno == EPERM) ? unlinkat(AT_FDCWD, path, AT_REMOVEDIR) : result;
+    return result != 0 && (errno == EISDIR || errno == EPERM) ? unlinkat(AT_FDCWD, path, AT_REMOVEDIR)
+                                                              : result;
 }
 
-/* Under the names that libraries with large files use. The declarations of glibc's headers are not wanted here. */
+/* Under the names that libraries with large files use. The declarations of glibc's headers are not wanted
+ * here. */
 #define ALSO(name, as) extern __typeof__(name) as __attribute__((alias(#name)))
 ALSO(open, open64);
 ALSO(openat, openat64);

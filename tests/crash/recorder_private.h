@@ -11,14 +11,23 @@
 
 #define REC_NONE UINT32_MAX
 
-enum rec_kind { REC_WRITE, REC_TRUNCATE, REC_PUNCH, REC_SYNC, REC_NAME, REC_UNNAME, REC_RENAME, REC_EXCHANGE };
+enum rec_kind {
+    REC_WRITE,
+    REC_TRUNCATE,
+    REC_PUNCH,
+    REC_SYNC,
+    REC_NAME,
+    REC_UNNAME,
+    REC_RENAME,
+    REC_EXCHANGE
+};
 
 struct rec_op {
     enum rec_kind kind;
-    bool lost;      /* a write that a failed sync has thrown away: it may never reach the disk */
-    uint32_t file;  /* also of a sync (file or folder) and of a name: what it names; not of REC_EXCHANGE */
-    uint32_t key;   /* of REC_NAME, REC_UNNAME; of REC_RENAME the old name */
-    uint32_t key2;  /* of REC_RENAME the new one; of REC_EXCHANGE the other */
+    bool lost;       /* a write that a failed sync has thrown away: it may never reach the disk */
+    uint32_t file;   /* also of a sync (file or folder) and of a name: what it names; not of REC_EXCHANGE */
+    uint32_t key;    /* of REC_NAME, REC_UNNAME; of REC_RENAME the old name */
+    uint32_t key2;   /* of REC_RENAME the new one; of REC_EXCHANGE the other */
     uint64_t offset; /* of REC_TRUNCATE the size */
     size_t len;
     uint8_t *data;

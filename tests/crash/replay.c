@@ -18,10 +18,10 @@ struct crash {
     size_t end; /* the operations before this one were made */
     enum rec_crash how;
     uint64_t seed;
-    size_t journal;   /* REC_ORDERED: names and sizes from this operation on are lost */
-    size_t *synced;   /* of a file: all its operations before this one are durable */
-    uint32_t *names;  /* of a key: the file, or REC_NONE */
-    bool *blocked;    /* of a key: a change was lost, so later ones are too */
+    size_t journal;  /* REC_ORDERED: names and sizes from this operation on are lost */
+    size_t *synced;  /* of a file: all its operations before this one are durable */
+    uint32_t *names; /* of a key: the file, or REC_NONE */
+    bool *blocked;   /* of a key: a change was lost, so later ones are too */
 };
 
 struct image {
@@ -47,7 +47,8 @@ static uint32_t chance(struct crash *crash, uint32_t n)
 
 static bool is_name(const struct rec_op *op)
 {
-    return op->kind == REC_NAME || op->kind == REC_UNNAME || op->kind == REC_RENAME || op->kind == REC_EXCHANGE;
+    return op->kind == REC_NAME || op->kind == REC_UNNAME || op->kind == REC_RENAME ||
+           op->kind == REC_EXCHANGE;
 }
 
 static bool name_synced(const struct crash *crash, const struct rec_op *op, size_t i)
@@ -101,7 +102,8 @@ static void replay_names(struct crash *crash)
     for (size_t i = crash->end; i-- > 0;) {
         const struct rec_op *op = &rec.ops[i];
 
-        if (is_name(op) && (name_synced(crash, op, i) || forced[op->key] || (op->key2 != REC_NONE && forced[op->key2]))) {
+        if (is_name(op) &&
+            (name_synced(crash, op, i) || forced[op->key] || (op->key2 != REC_NONE && forced[op->key2]))) {
             must[i] = forced[op->key] = true;
             if (op->key2 != REC_NONE) {
                 forced[op->key2] = true;
@@ -191,9 +193,10 @@ static bool on_lost_ground(const struct crash *crash, uint32_t file, size_t cut,
     for (size_t k = cut; k < i; k++) {
         const struct rec_op *op = &rec.ops[k];
 
-        if (op->file == file && ((op->kind == REC_TRUNCATE && rec.ops[i].offset + rec.ops[i].len > op->offset) ||
-                                 (op->kind == REC_PUNCH && rec.ops[i].offset < op->offset + op->len &&
-                                  rec.ops[i].offset + rec.ops[i].len > op->offset))) {
+        if (op->file == file &&
+            ((op->kind == REC_TRUNCATE && rec.ops[i].offset + rec.ops[i].len > op->offset) ||
+             (op->kind == REC_PUNCH && rec.ops[i].offset < op->offset + op->len &&
+              rec.ops[i].offset + rec.ops[i].len > op->offset))) {
             return true;
         }
     }
@@ -238,15 +241,16 @@ static void replay_bytes(struct crash *crash, uint32_t file, struct image *image
             }
         } else if (crash->how == REC_KILLED || (crash->how == REC_DATA_FIRST && !op->lost)) {
             apply(image, op);
-        } else if (crash->how == REC_ORDERED || crash->how == REC_ANY || (op->lost && crash->how == REC_DATA_FIRST)) {
+        } else if (crash->how == REC_ORDERED || crash->how == REC_ANY ||
+                   (op->lost && crash->how == REC_DATA_FIRST)) {
             if (i < cut || !on_lost_ground(crash, file, cut, i)) {
                 apply_sectors(crash, image, op, max);
             }
         }
     }
     /* The very last call of a killed process may have been cut short. */
-    if (crash->how == REC_KILLED && crash->end > 0 && last == crash->end - 1 && rec.ops[last].kind == REC_WRITE &&
-        rec.ops[last].file == file && chance(crash, 2)) {
+    if (crash->how == REC_KILLED && crash->end > 0 && last == crash->end - 1 &&
+        rec.ops[last].kind == REC_WRITE && rec.ops[last].file == file && chance(crash, 2)) {
         struct rec_op part = rec.ops[last];
 
         part.len = chance(crash, (uint32_t)part.len + 1);
@@ -283,7 +287,8 @@ static void write_file(const char *path, const struct image *image)
     close(fd);
 }
 
-static void write_folder(struct crash *crash, uint32_t folder, const char *path, char **placed, struct image *image)
+static void write_folder(struct crash *crash, uint32_t folder, const char *path, char **placed,
+                         struct image *image)
 {
     need(mkdir(path, 0700) == 0, "cannot make a folder of the image");
     for (uint32_t key = 0; key < rec.key_count; key++) {
@@ -293,7 +298,8 @@ static void write_folder(struct crash *crash, uint32_t folder, const char *path,
         if (rec.keys[key].folder != folder || file == REC_NONE) {
             continue;
         }
-        need(snprintf(below, sizeof below, "%s/%s", path, rec.keys[key].name) < (int)sizeof below, "path too long");
+        need(snprintf(below, sizeof below, "%s/%s", path, rec.keys[key].name) < (int)sizeof below,
+             "path too long");
         if (rec.files[file].folder) {
             if (!placed[file]) { /* a folder has one name, whatever was lost */
                 placed[file] = strdup(below);
@@ -321,8 +327,9 @@ static size_t journal_floor(size_t end)
         for (size_t k = i; k-- > floor;) {
             const struct rec_op *op = &rec.ops[k];
             bool grows = op->kind == REC_TRUNCATE || op->kind == REC_PUNCH || op->kind == REC_NAME;
-            bool its = is_name(op) && (rec.keys[op->key].folder == rec.ops[i].file ||
-                                       (op->key2 != REC_NONE && rec.keys[op->key2].folder == rec.ops[i].file));
+            bool its =
+                is_name(op) && (rec.keys[op->key].folder == rec.ops[i].file ||
+                                (op->key2 != REC_NONE && rec.keys[op->key2].folder == rec.ops[i].file));
 
             if (its || (grows && op->file == rec.ops[i].file)) {
                 floor = k + 1;
@@ -412,7 +419,8 @@ static bool complete_folder(struct crash *crash, uint32_t folder, const char *pa
         if (rec.keys[key].folder != folder || file == REC_NONE) {
             continue;
         }
-        need(snprintf(below, sizeof below, "%s/%s", path, rec.keys[key].name) < (int)sizeof below, "path too long");
+        need(snprintf(below, sizeof below, "%s/%s", path, rec.keys[key].name) < (int)sizeof below,
+             "path too long");
         recorded++;
         if (rec.files[file].folder) {
             same &= complete_folder(crash, file, below, image);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Power cuts of the whole device and its vault. All that a random life does to state, cache and vault is recorded; at
- * many points the folders are rebuilt as a power cut (or kill) could have left them, and opened: the tree is one
- * moment of that life, not older than what was made durable; the vault holds a moment that was published; both go on
- * from there. Some of the lives after a crash are recorded and cut as well.
+ * Power cuts of the whole device and its vault. All that a random life does to state, cache and vault is
+ * recorded; at many points the folders are rebuilt as a power cut (or kill) could have left them, and opened:
+ * the tree is one moment of that life, not older than what was made durable; the vault holds a moment that
+ * was published; both go on from there. Some of the lives after a crash are recorded and cut as well.
  *
  * LETHE_TEST_SEED repeats a run, LETHE_LONG=1 makes 10,000 crashes of it.
  */
@@ -36,7 +36,8 @@ static void keep_log(void *context, enum lethe_log_level level, const char *text
 {
     (void)context;
     (void)level;
-    snprintf(log_lines[__atomic_fetch_add(&log_count, 1, __ATOMIC_RELAXED) % 8], sizeof log_lines[0], "%s", text);
+    snprintf(log_lines[__atomic_fetch_add(&log_count, 1, __ATOMIC_RELAXED) % 8], sizeof log_lines[0], "%s",
+             text);
 }
 
 /* Says where, keeps the image as it was before it was opened, and ends the test. */
@@ -86,7 +87,8 @@ static size_t moment_of(const struct life *life, size_t k, const char *text, cha
     if (elsewhere != SIZE_MAX) {
         snprintf(why, room, "the tree is moment %zu, only %zu to %zu may be\n", elsewhere, low, high);
     } else {
-        snprintf(why, room, "the tree is no moment of this life (%zu to %zu may be):\n%s--- moment %zu was\n%s", low,
+        snprintf(why, room,
+                 "the tree is no moment of this life (%zu to %zu may be):\n%s--- moment %zu was\n%s", low,
                  high, text, low, life->moments[low].text);
     }
     return SIZE_MAX;
@@ -144,7 +146,8 @@ static char *vault_text(struct fixture *fixture, struct lethe_check_result *resu
     return text;
 }
 
-static void assert_vault(struct fixture *fixture, const struct life *life, const struct point *point, char **out)
+static void assert_vault(struct fixture *fixture, const struct life *life, const struct point *point,
+                         char **out)
 {
     struct lethe_check_result result;
     enum lethe_err err;
@@ -255,7 +258,8 @@ static void live(struct life *life, unsigned steps)
 static void crash(const struct life *life, unsigned points, unsigned again, uint64_t *seed);
 
 /* The life after this crash, and its own crashes. */
-static void live_again(struct fixture *fixture, const struct life *before, const struct point *point, uint64_t *seed)
+static void live_again(struct fixture *fixture, const struct life *before, const struct point *point,
+                       uint64_t *seed)
 {
     struct life *life = life_new(fixture, *seed);
     char *text, why[8192];
@@ -270,7 +274,8 @@ static void live_again(struct fixture *fixture, const struct life *before, const
             if (published->text) {
                 life_was_published(life, SIZE_MAX, strdup(published->text));
             }
-            for (size_t m = published->first; !published->text && m <= published->last && m < before->count; m++) {
+            for (size_t m = published->first; !published->text && m <= published->last && m < before->count;
+                 m++) {
                 life_was_published(life, SIZE_MAX, strdup(before->moments[m].text));
             }
         }
@@ -391,12 +396,17 @@ static void test_power_cut(void **state)
         rec_forget();
         life_release(life);
         fixture_remove(&fixture);
+        if (lives % 10 == 0) {
+            print_message("%u crashes\n", crashes);
+        }
     }
-    print_message("seed %llu: %u crashes in %u lives of %zu operations; %u vaults opened alone, %u published after\n",
-                  (unsigned long long)seed, crashes, lives, operations, vaults_seen, published_after);
+    print_message(
+        "seed %llu: %u crashes in %u lives of %zu operations; %u vaults opened alone, %u published after\n",
+        (unsigned long long)seed, crashes, lives, operations, vaults_seen, published_after);
 }
 
-/* Where a command is cut: in the long run everywhere and in every way, else here and there, and at its end. */
+/* Where a command is cut: in the long run everywhere and in every way, else here and there, and at its end.
+ */
 static bool next_point(struct point *point)
 {
     bool last = point->k == rec.op_count;
