@@ -11,12 +11,14 @@ LETHEFS=$BUILD/lethefs
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/lethefs-s3.XXXXXX")
 MNT=$WORK/mnt
 VAULT=s3://lethe-test/vault
+TLS=
 . "$HERE/gateway.sh"
 
 finish() {
     local code=$?
     cd /
     grep -q " $MNT fuse.lethefs " /proc/self/mountinfo && { "$LETHEFS" umount "$MNT" || umount -l "$MNT"; }
+    [ -z "$TLS" ] || kill "$TLS"
     gateway_stop "$WORK/gateway"
     if [ $code = 0 ] || [ $code = 77 ]; then
         rm -rf "$WORK"
@@ -31,13 +33,14 @@ fail() {
     exit 1
 }
 
-# expect CODE TEXT COMMAND...: the command exits so, and says the text.
+# expect CODE TEXT COMMAND...: the command exits so, and says the text in one line.
 expect() {
     local want=$1 text=$2 code=0
     shift 2
     "$@" >"$WORK/out" 2>"$WORK/err" </dev/null || code=$?
     [ "$code" = "$want" ] || fail "'$*' exited $code, not $want: $(cat "$WORK/err")"
     grep -q -- "$text" "$WORK/err" || fail "'$*' does not say '$text': $(cat "$WORK/err")"
+    [ "$(wc -l <"$WORK/err")" = 1 ] || fail "'$*' says more than a line: $(cat "$WORK/err")"
 }
 
 # The XML of the whole bucket (one page).
@@ -64,6 +67,19 @@ expect 5 "no bucket" "$LETHEFS" status s3://no-such-bucket/vault
 expect 5 "does not answer" env AWS_ENDPOINT_URL=http://127.0.0.1:1 "$LETHEFS" status "$VAULT"
 expect 2 "no endpoint" env AWS_ENDPOINT_URL=127.0.0.1 "$LETHEFS" status "$VAULT"
 expect 2 "names no bucket" "$LETHEFS" status s3://
+radosgw-admin user create --uid=guest --display-name=guest --access-key=guest --secret-key=guestsecret >"$WORK/out" 2>&1
+for command in status "init --passfile $WORK/pass --recovery-file $WORK/none"; do
+    # shellcheck disable=SC2086
+    expect 3 "denies access to bucket" env AWS_ACCESS_KEY_ID=guest AWS_SECRET_ACCESS_KEY=guestsecret "$LETHEFS" $command "$VAULT"
+done
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$WORK/key" -out "$WORK/certificate" \
+    -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 2>"$WORK/out"
+cat "$WORK/key" "$WORK/certificate" >"$WORK/both"
+python3 "$HERE/tls.py" "$GATEWAY_PORT" "$WORK/both" "$WORK/tls-port" &
+TLS=$!
+until [ -e "$WORK/tls-port" ]; do kill -0 $TLS; done
+SECURE=https://127.0.0.1:$(cat "$WORK/tls-port")
+expect 5 "certificate is not trusted" env -u AWS_CA_BUNDLE AWS_ENDPOINT_URL="$SECURE" "$LETHEFS" status "$VAULT"
 
 "$LETHEFS" init "$VAULT" --passfile "$WORK/pass" --recovery-file "$WORK/recovery" --kdf-mem 16
 "$LETHEFS" mount "$VAULT" "$MNT" --passfile "$WORK/pass"
@@ -80,6 +96,10 @@ kill -CONT "$(cat "$WORK/gateway"/client.*.pid)"
 "$LETHEFS" sync "$MNT" --timeout 120s
 "$LETHEFS" umount "$MNT" --wait
 "$LETHEFS" check "$VAULT" --passfile "$WORK/pass" --deep
+expect 0 "set the clock" env FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f +1h "$LETHEFS" status "$VAULT"
+"$LETHEFS" status "$VAULT" --endpoint "$SECURE" --cacert "$WORK/certificate" >"$WORK/out"
+# A proxy is asked by the name that it alone knows: the gateway serves as one.
+http_proxy=$AWS_ENDPOINT_URL "$LETHEFS" status "$VAULT" --endpoint http://bucket.invalid:7480 >"$WORK/out"
 
 export XDG_STATE_HOME=$WORK/state-2 XDG_CACHE_HOME=$WORK/cache-2
 "$LETHEFS" recover "$VAULT" --recovery-file "$WORK/recovery" --passfile "$WORK/pass"

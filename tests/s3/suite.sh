@@ -28,6 +28,12 @@ finish() {
 trap finish EXIT
 gateway_start "$AT/server" || { echo "skipped: the server does not start here"; exit 77; }
 
+if [ "$SERVER" = swift ]; then # which alone minds the region that a signature names
+    code=0
+    AWS_REGION=eu-west-7 "$BUILD/lethefs" status "s3://$LETHE_S3_BUCKET/none" 2>"$AT/region" || code=$?
+    [ $code = 5 ] && grep -q 'is in region us-east-1, not in eu-west-7' "$AT/region" || { cat "$AT/region"; exit 1; }
+fi
+
 [ $# -gt 0 ] || set -- $(cd "$HERE/../e2e" && ls *.sh | sed 's/\.sh$//' | grep -v '^lib')
 failed=0
 for name in "$@"; do
