@@ -11,7 +11,7 @@
 
 /* What -o may hold besides the kernel's own options; from fstab everything arrives this way. */
 struct mount_words {
-    bool read_only, allow_other, sync_vault, degraded, no_readahead;
+    bool read_only, allow_other, sync_vault, degraded, no_readahead, offline;
     const char *passfile, *extpass, *cache_size, *cache_dir, *state_dir, *at, *epoch, *effort, *timeout, *residuals;
     struct lethe_store_options store;
     char more[1024];
@@ -54,6 +54,8 @@ static int take_word(struct mount_words *words, char *word)
     } else if (strcmp(word, "degraded") == 0) {
         words->degraded = true;
         words->read_only = true;
+    } else if (strcmp(word, "offline") == 0) {
+        words->offline = true;
     } else if (strcmp(word, "noreadahead") == 0) {
         words->no_readahead = true;
     } else if (strcmp(word, "sync=vault") == 0) {
@@ -158,7 +160,7 @@ int lethe_cmd_mount(int argc, char **argv)
     const char *residuals = NULL;
     const char *epoch = NULL, *effort = NULL, *timeout = NULL, *args[2];
     struct lethe_daemon_options daemon = {0};
-    bool foreground = false;
+    bool foreground = false, offline = false;
     const struct lethe_option options[] = {
         {"f", LETHE_OPTION_FLAG, &foreground, 0, 0, "stay in the foreground"},
         {"o", LETHE_OPTION_LIST, &lists, 0, 0, "LIST ro, allow_other, degraded, sync=device|vault, ..."},
@@ -172,6 +174,7 @@ int lethe_cmd_mount(int argc, char **argv)
         {"passfile", LETHE_OPTION_TEXT, &passfile, 0, 0, "FILE passphrase from its first bytes"},
         {"extpass", LETHE_OPTION_TEXT, &extpass, 0, 0, "COMMAND passphrase from its output"},
         {"take-over", LETHE_OPTION_FLAG, &daemon.session.take_over, 0, 0, "bind the vault to this device"},
+        {"offline", LETHE_OPTION_FLAG, &offline, 0, 0, "keep what mounting without the vault takes, and use it"},
         LETHE_CLI_STORE_OPTIONS("", daemon.session.store),
         LETHE_CLI_RATE_OPTIONS(daemon.session.store),
         LETHE_CLI_RESIDUALS_OPTIONS(residuals, daemon.session.residuals_store),
@@ -198,6 +201,11 @@ int lethe_cmd_mount(int argc, char **argv)
         code = lethe_cli_usage("mount: --take-over is for a mount that writes: leave -o ro and --at out");
         goto out;
     }
+    if ((offline || words.offline) && (daemon.session.take_over || words.degraded || pick(at, words.at))) {
+        code = lethe_cli_usage("mount: --offline is for a mount of the present: leave --take-over, --at and degraded out");
+        goto out;
+    }
+    daemon.session.offline = offline || words.offline ? LETHE_OFFLINE_KEEP : LETHE_OFFLINE_FORGET;
     daemon.session.at = INT64_MAX;
     pick_store(&daemon.session.store, &words.store);
     if (pick(cache_size, words.cache_size) &&

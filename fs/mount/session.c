@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "fs/file.h"
+#include "fs/mount/known.h"
 #include "fs/vault/second.h"
 #include "fs/vault/watch.h"
 #include "lethe/log.h"
@@ -54,26 +55,11 @@ enum lethe_err lethe_session_folder(const char *root, bool cache, const struct l
     return LETHE_OK;
 }
 
-enum lethe_err lethe_session_vault_file(struct lethe_store *store, const char *location, struct lethe_vault_file **file,
-                                        uint8_t json_hash[32], struct lethe_store_version *version)
+static enum lethe_err parse_file(const struct lethe_buf *json, const char *location, struct lethe_vault_file **file,
+                                 uint8_t json_hash[32])
 {
-    struct lethe_buf json = {0};
-    enum lethe_err err = lethe_store_get_patiently(store, VAULT_JSON, VAULT_JSON_MAX + 1,
-                                                   LETHE_SESSION_PATIENCE_MS, &json, version);
+    enum lethe_err err = lethe_vault_file_parse(json->data, json->len, file);
 
-    *file = NULL;
-    if (err == LETHE_ERR_NOT_FOUND) {
-        lethe_log(LETHE_LOG_ERROR, "%s holds no vault: make one with 'lethefs init', or check the path", location);
-        err = LETHE_ERR_UNREACHABLE;
-        goto out;
-    }
-    if (err) {
-        if (!lethe_store_told(location, err)) {
-            lethe_log(LETHE_LOG_ERROR, "%s cannot be read: %s", location, lethe_err_str(err));
-        }
-        goto out;
-    }
-    err = lethe_vault_file_parse(json.data, json.len, file);
     if (err == LETHE_ERR_VERSION) {
         lethe_log(LETHE_LOG_ERROR, "%s was written by a newer lethefs: install that version", location);
     } else if (err) {
@@ -81,10 +67,93 @@ enum lethe_err lethe_session_vault_file(struct lethe_store *store, const char *l
         err = LETHE_ERR_INTEGRITY;
     }
     if (!err) {
-        lethe_hash(json.data, json.len, json_hash);
+        lethe_hash(json->data, json->len, json_hash);
     }
-out:
+    return err;
+}
+
+/* LETHE_ERR_NOT_FOUND when there is none; else errors have been logged. */
+static enum lethe_err fetch_file(struct lethe_store *store, const char *location, struct lethe_buf *json,
+                                 struct lethe_store_version *version)
+{
+    enum lethe_err err = lethe_store_get_patiently(store, VAULT_JSON, VAULT_JSON_MAX + 1,
+                                                   LETHE_SESSION_PATIENCE_MS, json, version);
+
+    if (err && err != LETHE_ERR_NOT_FOUND && !lethe_store_told(location, err)) {
+        lethe_log(LETHE_LOG_ERROR, "%s cannot be read: %s", location, lethe_err_str(err));
+    }
+    return err;
+}
+
+static enum lethe_err no_vault(const char *location)
+{
+    lethe_log(LETHE_LOG_ERROR, "%s holds no vault: make one with 'lethefs init', or check the path", location);
+    return LETHE_ERR_UNREACHABLE;
+}
+
+enum lethe_err lethe_session_vault_file(struct lethe_store *store, const char *location, struct lethe_vault_file **file,
+                                        uint8_t json_hash[32], struct lethe_store_version *version)
+{
+    struct lethe_buf json = {0};
+    enum lethe_err err = fetch_file(store, location, &json, version);
+
+    *file = NULL;
+    err = err == LETHE_ERR_NOT_FOUND ? no_vault(location) : err;
+    err = err ? err : parse_file(&json, location, file, json_hash);
     lethe_buf_release(&json);
+    return err;
+}
+
+/* The vault.json that this device keeps of a vault that does not answer. */
+static enum lethe_err recall_file(struct lethe_session *session, const struct lethe_session_options *options,
+                                  struct lethe_buf *json)
+{
+    const struct lethe_id none = {{0}};
+    char *states = NULL;
+    enum lethe_err err = lethe_session_folder(options->state_root, false, &none, &states);
+
+    if (!err) {
+        *strrchr(states, '/') = '\0';
+        err = lethe_known_find(states, options->location, &options->store, json);
+    }
+    free(states);
+    if (err) {
+        return LETHE_ERR_UNREACHABLE;
+    }
+    session->unseen = true;
+    lethe_log(LETHE_LOG_WARN, "%s does not answer: going on with what is on this device", options->location);
+    return LETHE_OK;
+}
+
+/* The vault's, or the one that is kept. */
+static enum lethe_err find_file(struct lethe_session *session, const struct lethe_session_options *options,
+                                struct lethe_store *store, struct lethe_vault_file **file, uint8_t hash[32],
+                                struct lethe_buf *json)
+{
+    enum lethe_err err = fetch_file(store, options->location, json, NULL);
+
+    if (err == LETHE_ERR_UNREACHABLE && options->offline == LETHE_OFFLINE_KEEP && options->at == INT64_MAX &&
+        !options->take_over && lethe_known_kind(options->location)) {
+        err = recall_file(session, options, json);
+    }
+    err = err == LETHE_ERR_NOT_FOUND ? no_vault(options->location) : err;
+    return err ? err : parse_file(json, options->location, file, hash);
+}
+
+/* What was found right is kept, or nothing is. */
+static enum lethe_err keep_file(const struct lethe_session *session, const struct lethe_session_options *options,
+                                const struct lethe_buf *json)
+{
+    enum lethe_err err = LETHE_OK;
+
+    if (options->offline == LETHE_OFFLINE_FORGET) {
+        lethe_known_forget(session->state_dir);
+    } else if (options->offline == LETHE_OFFLINE_KEEP && lethe_known_kind(options->location)) {
+        err = lethe_known_save(session->state_dir, options->location, &options->store, json);
+    }
+    if (err) {
+        lethe_log(LETHE_LOG_ERROR, "%s cannot be written: %s", session->state_dir, lethe_err_str(err));
+    }
     return err;
 }
 
@@ -245,6 +314,7 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
     struct lethe_store *store = NULL;
     struct lethe_vault_file *file = NULL;
     struct lethe_secret *device = NULL, *master = NULL;
+    struct lethe_buf json = {0};
     struct lethe_id id, writer;
     uint8_t hash[32];
     char pairs[4096];
@@ -255,7 +325,7 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
         goto out;
     }
     session->location = strstr(options->location, "://") ? strdup(options->location) : realpath(options->location, NULL);
-    err = session->location ? lethe_session_vault_file(store, options->location, &file, hash, NULL) : LETHE_ERR_NOMEM;
+    err = session->location ? find_file(session, options, store, &file, hash, &json) : LETHE_ERR_NOMEM;
     if (err) {
         goto out;
     }
@@ -311,10 +381,12 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
     if (!err) {
         err = open_second(session, options);
     }
-    if (!err) {
+    if (!err && !session->unseen) {
         err = lethe_session_check_file(session->vault);
+        err = err ? err : keep_file(session, options, &json);
     }
 out:
+    lethe_buf_release(&json);
     lethe_store_close(store);
     lethe_vault_file_free(file);
     lethe_secret_free(master);
@@ -406,6 +478,9 @@ static enum lethe_err open_present(struct lethe_session *session, const struct l
         lethe_log(LETHE_LOG_ERROR, "the database in %s cannot be opened: %s; 'lethefs recover' makes a new one from the"
                   " vault", session->state_dir, lethe_err_str(err));
         return err;
+    }
+    if (session->unseen) { /* the publisher makes up for it */
+        return LETHE_OK;
     }
     err = lethe_publisher_check(session->vault, session->db, options->publish);
     if (!err && options->publish) {
@@ -557,6 +632,38 @@ static enum lethe_err open_device(struct lethe_session *session, const struct le
     return err;
 }
 
+/*
+ * The vault answers whose keys were taken from this device: its vault.json is the one that the head names, be it a newer
+ * one, and its history goes on from what this device saw.
+ */
+static enum lethe_err meet(void *context)
+{
+    struct lethe_session *session = context;
+    struct lethe_vault *vault = session->vault;
+    struct lethe_buf json = {0};
+    struct lethe_head head;
+    uint8_t hash[32];
+    enum lethe_err err = lethe_head_get(vault, &head, NULL);
+
+    if (!err && lethe_vault_generation(vault) < head.generation) {
+        err = lethe_store_get(lethe_vault_store(vault), VAULT_JSON, 0, VAULT_JSON_MAX + 1, &json, NULL);
+        if (!err) {
+            lethe_hash(json.data, json.len, hash);
+        }
+        if (err == LETHE_ERR_NOT_FOUND || (!err && memcmp(hash, head.json_hash, sizeof hash) != 0)) {
+            lethe_log(LETHE_LOG_ERROR, "vault.json is not the one that the vault's head names: it was rolled back or"
+                      " replaced; restore the newer one");
+            err = LETHE_ERR_INTEGRITY;
+        }
+    } else if (!err) {
+        err = lethe_session_check_file(vault);
+    }
+    lethe_buf_release(&json);
+    err = err ? err : lethe_publisher_check(vault, session->db, true);
+    err = err ? err : lethe_vault_refuse_others(vault);
+    return err == LETHE_ERR_BUSY ? LETHE_ERR_CONFLICT : err;
+}
+
 static enum lethe_err open_publisher(struct lethe_session *session, const struct lethe_session_options *options)
 {
     struct lethe_publisher_options publisher = {
@@ -566,6 +673,8 @@ static enum lethe_err open_publisher(struct lethe_session *session, const struct
         .committer = session->committer,
         .tree = session->tree,
         .interval_ms = options->epoch_ms,
+        .meet = session->unseen ? meet : NULL,
+        .context = session,
     };
     int64_t epoch = 0;
     sqlite3_stmt *statement;

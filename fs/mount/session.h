@@ -20,6 +20,12 @@
 /* A moment for at: the newest published epoch, replayed beside whatever is mounted (INT64_MAX is the device's own). */
 #define LETHE_SESSION_NEWEST (INT64_MAX - 1)
 
+/*
+ * Whether a vault in a bucket is opened from what the device keeps of it (fs/mount/known.h) where it does not answer: the
+ * publisher then compares it with what this device saw before it does anything. FORGET: no, and nothing is kept any more.
+ */
+enum lethe_session_offline { LETHE_OFFLINE_LEAVE, LETHE_OFFLINE_FORGET, LETHE_OFFLINE_KEEP };
+
 struct lethe_session_options {
     const char *location;     /* of the vault */
     struct lethe_store_options store;
@@ -34,6 +40,7 @@ struct lethe_session_options {
     bool persistent;          /* a read for which the vault does not answer is tried again until then */
     bool (*interrupted)(void); /* see fs/vault/restorer.h; may be NULL */
     bool publish;             /* start the publisher (a mount for writing) */
+    enum lethe_session_offline offline;
     bool take_over;           /* with publish: bind the vault to this device, where its store demands that */
     int64_t at;               /* a past moment, nanoseconds since 1970: read-only; INT64_MAX: the present */
     struct lethe_owner owner; /* of a new root directory */
@@ -51,6 +58,7 @@ struct lethe_session {
     char *cache_dir;
     char *scratch_dir; /* of a session in the past, removed at the end; else NULL */
     int lock_fd;       /* flock on state_dir/lock */
+    bool unseen;       /* opened without the vault */
     struct lethe_vault *vault;
     struct lethe_store *watch; /* of the vault's store (fs/vault/watch.h), owned by it */
     struct lethe_store *second_watch; /* the same of the second store; NULL: there is none */

@@ -19,6 +19,7 @@ struct lethe_publisher {
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t wake;  /* for the thread */
     pthread_cond_t moved; /* for those who wait in sync */
+    bool met, refused; /* options.meet: it went well, or never will */
     bool stop;
     bool pressed;
     bool retry;        /* the back-off ends here */
@@ -81,9 +82,20 @@ static bool many_bytes(const struct lethe_publisher *publisher)
 static enum lethe_err publish_once(struct lethe_publisher *publisher, bool force, bool *cut_made)
 {
     struct lethe_epoch epoch;
-    enum lethe_err err = lethe_epoch_pending(publisher->options.db, &epoch);
+    enum lethe_err err;
 
     *cut_made = false;
+    if (!publisher->met) {
+        err = publisher->options.meet(publisher->options.context);
+        pthread_mutex_lock(&publisher->lock);
+        publisher->met = !err;
+        publisher->refused = err && err != LETHE_ERR_UNREACHABLE && err != LETHE_ERR_CANCELLED && err != LETHE_ERR_NOMEM;
+        pthread_mutex_unlock(&publisher->lock);
+        if (err) {
+            return err;
+        }
+    }
+    err = lethe_epoch_pending(publisher->options.db, &epoch);
     if (err == LETHE_ERR_NOT_FOUND) {
         err = lethe_epoch_cut(&publisher->options, force, &epoch);
         *cut_made = err == LETHE_OK || err == LETHE_ERR_NOT_FOUND;
@@ -116,7 +128,7 @@ static void note_result(struct lethe_publisher *publisher, enum lethe_err err)
         }
     }
     status->last_error = err;
-    if (err == LETHE_ERR_CONFLICT) {
+    if (err == LETHE_ERR_CONFLICT || publisher->refused) {
         status->stopped = true;
     }
 }
@@ -154,7 +166,7 @@ static void *thread_main(void *argument)
             continue;
         }
         pthread_mutex_unlock(&publisher->lock);
-        due = asked != publisher->answered || pressed || backoff ||
+        due = asked != publisher->answered || pressed || backoff || !publisher->met ||
               (clock_ms(CLOCK_MONOTONIC) - last_cut >= interval && has_activity(publisher->options.db)) ||
               many_bytes(publisher);
         if (!due) {
@@ -198,6 +210,7 @@ enum lethe_err lethe_publisher_new(const struct lethe_publisher_options *options
         return LETHE_ERR_NOMEM;
     }
     publisher->options = *options;
+    publisher->met = options->meet == NULL;
     lethe_db_lock(options->db);
     err = lethe_db_get_int(options->db, LETHE_CONFIG_EPOCH, 0, &epoch);
     err = err ? err : lethe_db_get_int(options->db, LETHE_CONFIG_TIME, 0, &publisher->status.epoch_time);

@@ -29,6 +29,12 @@ struct lethe_publisher_options {
     struct lethe_sealer *sealer;
     unsigned interval_ms; /* of activity between cuts; 0: 5000 */
     uint64_t cut_bytes;   /* dirty bytes that bring the cut forward; 0: a quarter of the cache limit */
+    /*
+     * For a vault that was opened without its store: called, again while it is LETHE_ERR_UNREACHABLE, until it is LETHE_OK,
+     * before anything is published; another error stops publishing. NULL: there is no need.
+     */
+    enum lethe_err (*meet)(void *context);
+    void *context;
 };
 
 /* Names of the settings in the table config. */
