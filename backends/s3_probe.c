@@ -4,7 +4,9 @@
  * compares it with the bare one; Swift answers 501; and a store that ignores what it does not know would let
  * two devices overwrite each other's head. So before the first replace an object of our own below tmp/ is
  * written under each condition in turn, and only what was seen to be refused when it must be, and done when
- * it may be, is relied on.
+ * it may be, is relied on. What lies on the way may repeat a request: then the second is refused by the first's effect, and
+ * its answer is the one that comes. So a store is not said to have no conditions for refusals alone before that was seen
+ * several times.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -16,6 +18,7 @@
 #include "lethe/log.h"
 
 #define OTHER_ETAG "00000000000000000000000000000000"
+#define TRIES 4
 
 struct probe {
     struct lethe_s3 *s3;
@@ -54,7 +57,8 @@ static enum lethe_err try_put(struct probe *probe, const char *condition, const 
     return LETHE_OK;
 }
 
-static enum lethe_err try_all(struct probe *probe, enum lethe_s3_conditions *out)
+/* *sure is false when another try may end better. */
+static enum lethe_err try_all(struct probe *probe, enum lethe_s3_conditions *out, bool *sure)
 {
     static const enum lethe_s3_conditions forms[] = {LETHE_S3_CONDITIONS_QUOTED,
                                                      LETHE_S3_CONDITIONS_UNQUOTED};
@@ -63,9 +67,14 @@ static enum lethe_err try_all(struct probe *probe, enum lethe_s3_conditions *out
     enum lethe_err err = try_put(probe, "if-none-match", "*", &outcome);
 
     *out = LETHE_S3_CONDITIONS_NONE;
-    if (err || outcome != DONE) {
+    *sure = true;
+    if (err || outcome == ABSENT) {
         atomic_store(&probe->s3->no_create_only, !err);
         return err;
+    }
+    if (outcome == REFUSED) { /* for a key that nobody has ever written */
+        *sure = false;
+        return LETHE_OK;
     }
     err = lethe_s3_version(probe->response->etag, &version);
     if (err) {
@@ -97,15 +106,34 @@ static enum lethe_err try_all(struct probe *probe, enum lethe_s3_conditions *out
             return LETHE_OK;
         }
     }
+    *sure = false;
     return LETHE_OK;
+}
+
+/* With an object of its own, which is removed again. */
+static enum lethe_err try_once(struct probe *probe, enum lethe_s3_conditions *out, bool *sure)
+{
+    struct lethe_s3_call clean = {.method = "DELETE", .key = probe->key};
+    uint8_t name[16];
+    char hex[2 * sizeof name + 1];
+    enum lethe_err err;
+
+    if (getrandom(name, sizeof name, 0) != (ssize_t)sizeof name) {
+        return LETHE_ERR_NOMEM;
+    }
+    lethe_hex(name, sizeof name, hex);
+    snprintf(probe->key, sizeof probe->key, "tmp/probe-%s", hex);
+    err = try_all(probe, out, sure);
+    if (lethe_s3_send(probe->s3, &clean, probe->response)) {
+        lethe_log(LETHE_LOG_DEBUG, "an object of one byte could not be removed");
+    }
+    return err;
 }
 
 enum lethe_err lethe_s3_probe(struct lethe_s3 *s3, enum lethe_s3_conditions *out)
 {
     struct probe probe = {.s3 = s3};
-    struct lethe_s3_call clean = {.method = "DELETE", .key = probe.key};
-    uint8_t name[16];
-    char hex[2 * sizeof name + 1];
+    bool sure = false;
     enum lethe_err err = LETHE_OK;
 
     pthread_mutex_lock(&s3->probing);
@@ -114,22 +142,19 @@ enum lethe_err lethe_s3_probe(struct lethe_s3 *s3, enum lethe_s3_conditions *out
         goto out;
     }
     probe.response = malloc(sizeof *probe.response);
-    if (!probe.response || getrandom(name, sizeof name, 0) != (ssize_t)sizeof name) {
+    if (!probe.response) {
         err = LETHE_ERR_NOMEM;
         goto out;
     }
-    lethe_hex(name, sizeof name, hex);
-    snprintf(probe.key, sizeof probe.key, "tmp/probe-%s", hex);
-    err = try_all(&probe, out);
+    for (unsigned i = 0; i < TRIES && !err && !sure; i++) {
+        err = try_once(&probe, out, &sure);
+    }
     if (!err) {
         atomic_store(&s3->conditions, (int)*out);
         if (*out == LETHE_S3_CONDITIONS_NONE) {
             lethe_log(LETHE_LOG_DEBUG, "the store of bucket %s has no conditional writes",
                       s3->place.bucket);
         }
-    }
-    if (lethe_s3_send(s3, &clean, probe.response)) {
-        lethe_log(LETHE_LOG_DEBUG, "an object of one byte could not be removed");
     }
 out:
     pthread_mutex_unlock(&s3->probing);

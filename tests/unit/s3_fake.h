@@ -38,6 +38,7 @@ enum fake_fault {
     FAKE_NONE,
     FAKE_RESET,       /* the connection, before anything is done */
     FAKE_LOST_ANSWER, /* done, then the connection is closed */
+    FAKE_REPEATED,    /* a PUT arrives twice, and the answer is the second's */
     FAKE_HALF_BODY,   /* the length is right, the body stops half way */
     FAKE_NO_LENGTH,   /* the end of the connection ends the body */
     FAKE_SHORT_RANGE, /* Content-Range says more than comes */
@@ -409,6 +410,9 @@ static inline bool fake_answer(struct fake *fake, int fd, struct fake_request *r
     if (strcmp(key, "/bucket") == 0) {
         fake_list(fake, fd, request);
     } else if (strcmp(request->method, "PUT") == 0) {
+        if (fault == FAKE_REPEATED) {
+            fake_put(fake, fd, request, key + 8, false);
+        }
         fake_put(fake, fd, request, key + 8, fault != FAKE_LOST_ANSWER);
     } else if (strcmp(request->method, "DELETE") == 0) {
         struct fake_object *object = fake_find(fake, key + 8);

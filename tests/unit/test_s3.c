@@ -285,6 +285,28 @@ static void probing_survives_faults(void **state)
     }
 }
 
+/* A request that arrives twice is refused by its own effect: that says nothing of the store. */
+static void probing_survives_repetition(void **state)
+{
+    const struct lethe_store_version none = {{0}};
+    struct fixture *fixture = *state;
+    struct lethe_s3 *s3 = (struct lethe_s3 *)fixture->store;
+
+    for (int dialect = 0; dialect < 2; dialect++) {
+        fixture->fake.dialect = dialect ? FAKE_UNQUOTED : FAKE_QUOTED;
+        for (unsigned after = 0; after < 6; after++) {
+            atomic_store(&s3->conditions, LETHE_S3_CONDITIONS_UNKNOWN);
+            fake_plan(&fixture->fake, FAKE_REPEATED, after, 1);
+            (void)!lethe_store_replace(fixture->store, "head", bytes_of("1"), 1, &none, NULL);
+            fake_plan(&fixture->fake, FAKE_NONE, 0, 0);
+            assert_int_equal(atomic_load(&s3->conditions),
+                             dialect ? LETHE_S3_CONDITIONS_UNQUOTED : LETHE_S3_CONDITIONS_QUOTED);
+            assert_false(atomic_load(&s3->no_create_only));
+            assert_int_equal(lethe_store_remove(fixture->store, "head"), LETHE_OK);
+        }
+    }
+}
+
 #define ERROR(status, code, more)                                                                            \
     "HTTP/1.1 " status "\r\nContent-Length: 120\r\n" more "\r\n"                                             \
     "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>" code "</Code>"
@@ -893,6 +915,7 @@ int main(void)
         TEST(reads_fail_whole),
         TEST(lost_answers_are_not_refusals),
         TEST(probing_survives_faults),
+        TEST(probing_survives_repetition),
         TEST(refusals_have_names),
         cmocka_unit_test_setup_teardown(absent_bucket_at_opening, setup_nothing, teardown),
         TEST(busy_stores_get_less),
