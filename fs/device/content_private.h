@@ -211,16 +211,27 @@ enum lethe_err lethe_map_store(struct lethe_chunk *chunk) LETHE_MUST_CHECK;
 void lethe_map_forget(struct lethe_content *content);
 bool lethe_block_is_data(const struct lethe_chunk *chunk, unsigned i);
 
-/* --- content.c: life of contents --- */
+static inline uint64_t blocks_of(uint64_t size)
+{
+    return size / BLOCK + (size % BLOCK != 0);
+}
 
+/* --- content_rows.c --- */
+
+/* Database lock held. *found is false when there is no row; base is its id or zero. */
+enum lethe_err lethe_content_row_load(struct lethe_content *content, bool *found, struct lethe_id *base) LETHE_MUST_CHECK;
+enum lethe_err lethe_content_row_store(struct lethe_content *content) LETHE_MUST_CHECK;
+enum lethe_err lethe_content_rows_delete(struct lethe_content *content) LETHE_MUST_CHECK;
+
+/* --- content_refs.c: life of contents --- */
+
+void lethe_content_free(struct lethe_content *content); /* in no list any more */
 void lethe_content_touch(struct lethe_content *content);
 void lethe_content_mark(struct lethe_content *content); /* its row or maps changed; takes the store lock */
 void lethe_content_put_locked(struct lethe_content *content);
 struct lethe_content *lethe_content_find_locked(struct lethe_contents *store, const struct lethe_id *id);
 void lethe_content_set_base(struct lethe_content *content,
                             struct lethe_content *base); /* takes a reference */
-enum lethe_err lethe_content_row_store(struct lethe_content *content) LETHE_MUST_CHECK;
-enum lethe_err lethe_content_rows_delete(struct lethe_content *content) LETHE_MUST_CHECK;
 
 /* --- content_read.c --- */
 
@@ -267,11 +278,16 @@ bool lethe_lent_copy(struct lethe_contents *store, const struct lethe_id *conten
                      size_t len);
 void lethe_lent_release(struct lethe_contents *store);
 
-/* --- content_cache.c --- */
+/* --- content_evict.c --- */
 
+/* Drops up to want cached blocks of a content; how many it had. Content lock held for writing. */
+uint64_t lethe_content_evict(struct lethe_content *content, uint64_t want);
 /* Drops cached blocks, least recently used contents first, until count slots came free; how many did. */
 uint64_t lethe_contents_evict(struct lethe_contents *store, uint64_t count,
                               const struct lethe_content *except);
+
+/* --- content_cache.c --- */
+
 /* Puts a vaulted content whose blocks still lie in arena 0 on the list of those to move. Store lock held. */
 void lethe_content_list_moving(struct lethe_content *content);
 /* Moves blocks of vaulted contents to the cache arena, a bounded number of them. No locks held. */

@@ -8,11 +8,6 @@
 
 #define STEP_BLOCKS LETHE_CHUNK_BLOCKS
 
-static uint64_t blocks_of(uint64_t size)
-{
-    return size / BLOCK + (size % BLOCK != 0);
-}
-
 /* One more reference to a slot of arena 0, or a copy of it where its count is full. */
 static enum lethe_err share(struct lethe_contents *store, const struct lethe_entry *from,
                             struct lethe_entry *to)

@@ -8,11 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t blocks_of(uint64_t size)
-{
-    return size / BLOCK + (size % BLOCK != 0);
-}
-
 /* --- buffers --- */
 
 static void unlist_buffers(struct lethe_content *content)
