@@ -138,6 +138,26 @@ static bool get_shape(struct lethe_reader *reader, struct photo_shape *shape)
            height <= 65535;
 }
 
+/* What it takes to restore a picture of this shape; its pixels are within the limits. */
+static uint64_t memory_of(const struct photo_shape *shape)
+{
+    uint64_t pixels = (uint64_t)shape->width * shape->height, blocks = 0;
+    unsigned hmax = 1, vmax = 1;
+
+    if (shape->container == LETHE_CONTAINER_PNG) {
+        return lethe_png_memory(pixels, shape->channels, shape->depth, 0);
+    }
+    for (unsigned c = 0; c < shape->channels; c++) {
+        hmax = shape->h[c] > hmax ? shape->h[c] : hmax;
+        vmax = shape->v[c] > vmax ? shape->v[c] : vmax;
+    }
+    for (unsigned c = 0; c < shape->channels; c++) {
+        blocks += (uint64_t)((shape->width + 8 * hmax - 1) / (8 * hmax)) * shape->h[c] *
+                  ((shape->height + 8 * vmax - 1) / (8 * vmax)) * shape->v[c];
+    }
+    return lethe_jpeg_memory(pixels, blocks, 0);
+}
+
 enum lethe_err lethe_photo_artifact_parse(const uint8_t *bytes, size_t len,
                                           const struct lethe_image_limits *limits,
                                           struct photo_artifact *artifact)
@@ -158,7 +178,8 @@ enum lethe_err lethe_photo_artifact_parse(const uint8_t *bytes, size_t len,
         uint64_t pixels = (uint64_t)artifact->shape.width * artifact->shape.height; /* below 2^62 */
 
         if (pixels > limits->max_pixels ||
-            pixels > limits->max_bytes / (artifact->shape.channels * sizeof(uint16_t))) {
+            pixels > limits->max_bytes / (artifact->shape.channels * sizeof(uint16_t)) ||
+            (limits->max_memory && memory_of(&artifact->shape) > limits->max_memory)) {
             return LETHE_ERR_FORMAT;
         }
     }

@@ -38,7 +38,7 @@ static enum lethe_err parse(const uint8_t *file, size_t len, const struct lethe_
             break;
         }
         if (*scans == 0) {
-            uint64_t blocks = lethe_jpeg_measure(jpeg, limits);
+            uint64_t blocks = lethe_jpeg_measure(jpeg, limits, len);
 
             if (blocks == 0 || !plausible(blocks, len)) {
                 *reason = blocks ? LETHE_REASON_MALFORMED : LETHE_REASON_TOO_LARGE;
@@ -297,7 +297,7 @@ enum lethe_err lethe_jpeg_shape(const uint8_t *recipe, size_t recipe_len,
         lethe_jpeg_latch(state, jpeg);
         jpeg->colour = lethe_jpeg_colour_of(state, jpeg);
     }
-    err = lethe_jpeg_measure(jpeg, limits) ? lethe_jpeg_alloc(jpeg) : LETHE_ERR_FORMAT;
+    err = lethe_jpeg_measure(jpeg, limits, 0) ? lethe_jpeg_alloc(jpeg) : LETHE_ERR_FORMAT;
 out:
     if (err) {
         lethe_jpeg_release(jpeg);

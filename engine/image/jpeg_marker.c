@@ -335,15 +335,16 @@ enum lethe_jpeg_colour lethe_jpeg_colour_of(const struct jpeg_state *state, cons
     return id[0] == 'R' && id[1] == 'G' && id[2] == 'B' ? LETHE_JPEG_RGB : LETHE_JPEG_YCC;
 }
 
-uint64_t lethe_jpeg_measure(const struct lethe_jpeg *jpeg, const struct lethe_image_limits *limits)
+uint64_t lethe_jpeg_measure(const struct lethe_jpeg *jpeg, const struct lethe_image_limits *limits, size_t file_len)
 {
+    uint64_t pixels = (uint64_t)jpeg->width * jpeg->height;
     uint64_t blocks = 0; /* at most 4 * 2^13.. squared: far from overflow */
 
     for (unsigned c = 0; c < jpeg->components; c++) {
         blocks += (uint64_t)jpeg->component[c].blocks_w * jpeg->component[c].blocks_h;
     }
-    if ((uint64_t)jpeg->width * jpeg->height > limits->max_pixels || blocks > limits->max_bytes / 128 ||
-        blocks > UINT32_MAX / 2) {
+    if (pixels > limits->max_pixels || blocks > limits->max_bytes / 128 || blocks > UINT32_MAX / 2 ||
+        (limits->max_memory && lethe_jpeg_memory(pixels, blocks, file_len) > limits->max_memory)) {
         return 0;
     }
     return blocks;

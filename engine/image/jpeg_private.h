@@ -80,8 +80,8 @@ enum lethe_err lethe_jpeg_next_scan(struct jpeg_state *state, const uint8_t *byt
 void lethe_jpeg_latch(struct jpeg_state *state, struct lethe_jpeg *jpeg);
 /* The rules of libjpeg: JFIF, Adobe, component ids. */
 enum lethe_jpeg_colour lethe_jpeg_colour_of(const struct jpeg_state *state, const struct lethe_jpeg *jpeg);
-/* Total blocks, or 0 when width * height or the coefficients are beyond limits. */
-uint64_t lethe_jpeg_measure(const struct lethe_jpeg *jpeg, const struct lethe_image_limits *limits);
+/* Total blocks, or 0 when the picture is beyond limits; file_len 0 when it is only to be restored. */
+uint64_t lethe_jpeg_measure(const struct lethe_jpeg *jpeg, const struct lethe_image_limits *limits, size_t file_len);
 /* Zeroed coefficients for the shape at hand. */
 enum lethe_err lethe_jpeg_alloc(struct lethe_jpeg *jpeg) LETHE_MUST_CHECK;
 

@@ -79,7 +79,9 @@ static enum lethe_reason read_header(struct parser *p, const struct lethe_image_
     }
     pixels = (uint64_t)p->shape.width * p->shape.height; /* below 2^62 */
     channels = p->shape.colour == 3 ? 4 : p->shape.channels;
-    if (pixels > limits->max_pixels || pixels > limits->max_bytes / (channels * sizeof(uint16_t))) {
+    if (pixels > limits->max_pixels || pixels > limits->max_bytes / (channels * sizeof(uint16_t)) ||
+        (limits->max_memory &&
+         lethe_png_memory(pixels, channels, p->shape.colour == 3 ? 4 : p->shape.depth, p->len) > limits->max_memory)) {
         return LETHE_REASON_TOO_LARGE;
     }
     return LETHE_REASON_NONE;

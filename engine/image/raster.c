@@ -7,7 +7,25 @@
 const struct lethe_image_limits lethe_image_limits_default = {
     .max_pixels = 200000000u,
     .max_bytes = (uint64_t)1 << 30,
+    .max_memory = (uint64_t)1 << 30,
 };
+
+/* Of the file itself, its copy that is rebuilt, and its parts. */
+#define FILE_COPIES 3u
+
+uint64_t lethe_png_memory(uint64_t pixels, unsigned channels, unsigned depth, size_t file_len)
+{
+    unsigned a_pixel = depth == 16 ? 8 * channels + 2 : 6 * channels + 1;
+
+    a_pixel += depth < 8 ? 4 : 0;                     /* values beside samples */
+    a_pixel += channels % 2 == 0 && depth < 16 ? 5 : 0; /* a group of latents for alpha */
+    return pixels * a_pixel + (uint64_t)file_len * FILE_COPIES;
+}
+
+uint64_t lethe_jpeg_memory(uint64_t pixels, uint64_t blocks, size_t file_len)
+{
+    return pixels * 9 + blocks * 64 * 4 + (uint64_t)file_len * FILE_COPIES;
+}
 
 const char *lethe_reason_name(enum lethe_reason reason)
 {

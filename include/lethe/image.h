@@ -34,9 +34,17 @@ const char *lethe_reason_name(enum lethe_reason reason);
 struct lethe_image_limits {
     uint64_t max_pixels;   /* width * height */
     uint64_t max_bytes;    /* of all samples or coefficients as held in memory */
+    uint64_t max_memory;   /* of all that it takes to code the picture, as the functions below say; 0: no matter */
 };
-/* 200 megapixels, 1 GiB. */
+/* 200 megapixels, 1 GiB, 1 GiB. */
 extern const struct lethe_image_limits lethe_image_limits_default;
+
+/*
+ * What it takes at most to code a picture and restore it, the file and all else that grows with it included: rounded up
+ * from what tests/unit/test_memory.c measures on noise. file_len 0: only to restore it.
+ */
+uint64_t lethe_png_memory(uint64_t pixels, unsigned channels, unsigned depth, size_t file_len);
+uint64_t lethe_jpeg_memory(uint64_t pixels, uint64_t blocks, size_t file_len);
 
 /* Samples in planes. All planes are width * height, row by row, no padding. */
 struct lethe_raster {

@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const struct lethe_image_limits limits = {1u << 16, 1u << 20};
+    const struct lethe_image_limits limits = {1u << 16, 1u << 20, 0};
     struct lethe_jpeg jpeg;
     struct lethe_buf recipe = {0}, out = {0};
     enum lethe_reason reason;

@@ -35,7 +35,7 @@ static void bind(const struct lethe_pair *pair, uint8_t *artifact, size_t artifa
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const struct lethe_image_limits limits = {1u << 14, 1u << 20};
+    const struct lethe_image_limits limits = {1u << 14, 1u << 20, 0};
     const struct lethe_pair *pair = lethe_pair_shipped(0);
     size_t artifact_len, residual_len;
     struct lethe_buf out = {0};

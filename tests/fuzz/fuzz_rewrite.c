@@ -78,7 +78,7 @@ static void rewrite_png(const uint8_t *data, size_t size, const struct lethe_ima
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const struct lethe_image_limits limits = {1u << 14, 1u << 20};
+    const struct lethe_image_limits limits = {1u << 14, 1u << 20, 0};
     struct lethe_raster picture;
     struct lethe_buf view = {0};
     uint8_t *copy = malloc(size ? size : 1);

@@ -443,7 +443,7 @@ static void damaged_recipes(void **unused)
             size_t len = i % 5 == 0 ? next(&seed) % recipe.len : recipe.len;
             uint8_t *copy = malloc(len + 1);
             struct lethe_buf out = {0};
-            struct lethe_image_limits small = {1u << 20, 1u << 24};
+            struct lethe_image_limits small = {1u << 20, 1u << 24, 0};
             struct lethe_jpeg shape;
 
             memcpy(copy, recipe.data, len);
@@ -468,7 +468,7 @@ static void damaged_recipes(void **unused)
 static void limits(void **unused)
 {
     struct how how = {.width = 100, .height = 100, .components = 3, .h = 1, .v = 1, .quality = 70};
-    const struct lethe_image_limits pixels = {9999, 1u << 30}, bytes = {1u << 30, 169 * 3 * 128 - 1};
+    const struct lethe_image_limits pixels = {9999, 1u << 30, 0}, bytes = {1u << 30, 169 * 3 * 128 - 1, 0};
     struct lethe_buf file = {0}, recipe = {0};
     struct lethe_jpeg jpeg;
     enum lethe_reason reason;

@@ -548,7 +548,7 @@ static void mutations(void **unused)
             assert_false(err == LETHE_OK && which == 0);
             assert_true(err == LETHE_OK ? out.len <= file.len : out.len == 0);
             if (which == 0) {
-                const struct lethe_image_limits small = {1u << 16, 1u << 22};
+                const struct lethe_image_limits small = {1u << 16, 1u << 22, 0};
 
                 if (lethe_artifact_picture(pair(), copy, len[0], &small, NULL, &picture) == LETHE_OK) {
                     lethe_raster_release(&picture);

@@ -432,7 +432,7 @@ static void refusals(void **unused)
 {
     struct parts p = make_parts();
     const struct lethe_image_limits *limits = &lethe_image_limits_default;
-    struct lethe_image_limits few = {.max_pixels = 1199, .max_bytes = 1u << 20}, small = {1200, 7199};
+    struct lethe_image_limits few = {.max_pixels = 1199, .max_bytes = 1u << 20}, small = {1200, 7199, 0};
     uint8_t ihdr[13];
     const uint8_t *own = p.ihdr;
     struct lethe_buf file;
