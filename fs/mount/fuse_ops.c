@@ -304,11 +304,14 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 static void reply_created(fuse_req_t req, const struct stat *attr, struct lethe_file *file, struct fuse_file_info *info)
 {
     struct fuse_entry_param entry = entry_for(attr);
+    struct lethe_tree *tree = tree_of(req);
 
     info->fh = (uint64_t)(uintptr_t)file;
     info->keep_cache = 1;
     if (fuse_reply_create(req, &entry, info)) {
-        lethe_tree_release_file(file); /* interrupted: the kernel will not release it */
+        /* Interrupted: the kernel will neither release nor, where it has no name, forget it. */
+        lethe_tree_release_file(file);
+        lethe_tree_forget(tree, attr->st_ino, 1);
     }
 }
 

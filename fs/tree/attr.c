@@ -89,12 +89,15 @@ void lethe_attr_stat(struct lethe_tree *tree, struct lethe_inode *inode, struct 
     }
 }
 
-void lethe_attr_stat_found(struct lethe_tree *tree, const struct lethe_row *row, struct stat *attr)
+void lethe_attr_stat_found(struct lethe_tree *tree, const struct lethe_row *row, uint64_t written, struct stat *attr)
 {
     uint64_t size = row->working ? row->live_size : row->size;
     bool load = S_ISREG(row->mode) && size > ASSUME_DENSE; /* its holes are not in the row */
     struct lethe_inode *inode = load ? lethe_inode_ref(tree, row->ino) : lethe_inode_peek(tree, row->ino);
 
+    if (!inode && atomic_load(&tree->rows_written) != written) {
+        inode = lethe_inode_ref(tree, row->ino); /* it may have been changed, written and let go since */
+    }
     if (inode && !lethe_inode_lock(tree, inode)) {
         lethe_attr_stat(tree, inode, attr);
         lethe_inode_unlock(inode);

@@ -185,8 +185,8 @@ void lethe_tree_release_file(struct lethe_file *file)
     if (orphan) {
         lethe_tree_enter(tree);
         pthread_mutex_lock(&inode->lock);
-        /* Should this fail, the next lethe_tree_open finds it. */
-        if (inode->opens == 0 && !inode->gone && lethe_tree_reclaim(tree, inode)) {
+        /* It may have been opened again meanwhile, or given a name. Should this fail, the next lethe_tree_open finds it. */
+        if (inode->opens == 0 && inode->nlink == 0 && !inode->gone && lethe_tree_reclaim(tree, inode)) {
             lethe_inode_dirty(tree, inode, true, true);
         }
         pthread_mutex_unlock(&inode->lock);

@@ -35,6 +35,7 @@ static enum lethe_err write_rows(struct lethe_tree *tree, struct lethe_inode *in
     if (!err) {
         inode->work_dirty = false;
     }
+    atomic_fetch_add(&tree->rows_written, 1);
     lethe_db_unlock(tree->db);
     return err;
 }

@@ -115,6 +115,8 @@ int lethe_tree_readdir(struct lethe_tree *tree, uint64_t ino, uint64_t after, bo
         error = entries ? 0 : -ENOMEM;
     }
     while (!error && more && count == BATCH) {
+        uint64_t written = atomic_load(&tree->rows_written);
+
         error = -lethe_errno_of_bytes(read_batch(tree, ino, after, plus, entries, &count));
         for (size_t i = 0; !error && more && i < count; i++) {
             struct lethe_dirent entry = {.ino = entries[i].ino,
@@ -124,7 +126,7 @@ int lethe_tree_readdir(struct lethe_tree *tree, uint64_t ino, uint64_t after, bo
             struct stat attr = {.st_ino = entry.ino, .st_mode = entry.type};
 
             if (plus) {
-                lethe_attr_stat_found(tree, &entries[i].row, &attr);
+                lethe_attr_stat_found(tree, &entries[i].row, written, &attr);
             }
             more = each(context, &entry, &attr);
             after = entry.cookie;

@@ -110,6 +110,9 @@ struct lethe_tree {
     uint64_t open_files;
     struct lethe_file *files;
 
+    /* Grows whenever an inode's row changes, before the inode may leave the memory: who read a row and finds no inode for
+     * it knows by it whether the row is still true. */
+    _Atomic uint64_t rows_written;
     int64_t inodes; /* guarded by the database's lock: rows of the table inode, or less than 0: not counted yet */
     atomic_bool xattrs; /* there may be extended attributes */
 
@@ -203,8 +206,11 @@ void lethe_tree_abandon(struct lethe_tree *tree, const struct lethe_id *id, uint
 
 /* --- attr.c --- */
 int64_t lethe_attr_from_timespec(const struct timespec *time); /* saturates: years 1677 to 2262 */
-/* Of a row that was just read, without the inode in memory where that tells no more; where it is there, it is the truth. */
-void lethe_attr_stat_found(struct lethe_tree *tree, const struct lethe_row *row, struct stat *attr);
+/*
+ * Of a row that was just read, without the inode in memory where that tells no more; where it is there, it is the truth.
+ * written: the tree's rows_written from before the row was read.
+ */
+void lethe_attr_stat_found(struct lethe_tree *tree, const struct lethe_row *row, uint64_t written, struct stat *attr);
 void lethe_attr_stat(struct lethe_tree *tree, struct lethe_inode *inode, struct stat *attr);
 /* Sets ctime of both views, and marks the row. Locked by the caller. */
 void lethe_attr_touch_ctime(struct lethe_tree *tree, struct lethe_inode *inode, int64_t now);

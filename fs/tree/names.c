@@ -119,6 +119,7 @@ int lethe_tree_lookup(struct lethe_tree *tree, uint64_t parent, const char *name
     sqlite3_stmt *statement;
     struct lethe_row found;
     enum lethe_err err;
+    uint64_t written = atomic_load(&tree->rows_written);
     bool row = false;
 
     if (strlen(name) > LETHE_NAME_MAX) {
@@ -142,7 +143,7 @@ int lethe_tree_lookup(struct lethe_tree *tree, uint64_t parent, const char *name
     if (err || !row) {
         return err ? -lethe_errno_of_bytes(err) : -ENOENT;
     }
-    lethe_attr_stat_found(tree, &found, attr);
+    lethe_attr_stat_found(tree, &found, written, attr);
     return 0;
 }
 
