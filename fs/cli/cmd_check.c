@@ -125,7 +125,8 @@ static enum lethe_err remove_strays(const char *location, const struct lethe_cli
     struct lethe_gc_options options = {.vault = session->vault,
                                        .db = session->db,
                                        .committer = session->committer,
-                                       .keep_seconds = FOR_EVER};
+                                       .keep_seconds = FOR_EVER,
+                                       .leave_packs = true};
 
     err = lethe_gc_run(&options, result);
     closing = lethe_session_close(session);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,7 @@ struct lethe_control {
     pthread_mutex_t lock;
     pthread_cond_t idle;
     unsigned running; /* guarded by lock */
+    atomic_bool stopping;
 };
 
 struct connection {
@@ -175,7 +177,8 @@ static void answer(struct connection *connection, char *request)
         struct lethe_gc_options options = {.vault = session->vault,
                                            .db = session->db,
                                            .committer = session->committer,
-                                           .keep_seconds = argument > INT64_MAX ? INT64_MAX : (int64_t)argument};
+                                           .keep_seconds = argument > INT64_MAX ? INT64_MAX : (int64_t)argument,
+                                           .stop = &connection->control->stopping};
 
         err = lethe_gc_run(&options, &result);
         object = json_object();
@@ -355,6 +358,7 @@ void lethe_control_free(struct lethe_control *control)
     if (!control) {
         return;
     }
+    atomic_store(&control->stopping, true);
     if (write(control->stop, &one, sizeof one) < 0) {
         lethe_log(LETHE_LOG_ERROR, "an event could not be told: %s", strerror(errno));
     }

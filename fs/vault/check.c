@@ -37,6 +37,7 @@ static const struct {
     {"SELECT i.ino FROM inode i JOIN content c ON c.id = i.content WHERE c.size != i.size", "the size is not the content's"},
     {"SELECT 0 FROM object o WHERE o.kind != 8 AND o.refs != (SELECT count(*) FROM piece p WHERE p.object = o.id)",
      "an object counts its pieces wrongly"},
+    {"SELECT 0 FROM object o WHERE o.kind != 8 AND o.refs > 0 AND o.dead != 0", "an object in use counts as dead"},
     {"SELECT x.ino FROM xattr x LEFT JOIN inode i ON i.ino = x.ino WHERE i.ino IS NULL",
      "an extended attribute belongs to no inode"},
 };

@@ -367,8 +367,8 @@ enum lethe_err lethe_gc_run(const struct lethe_gc_options *options, struct lethe
     if (!err) {
         err = collect_dead(&gc);
     }
-    if (!err) { /* what that frees goes once no kept epoch names it */
-        err = lethe_repack(options->vault, options->db, options->committer);
+    if (!err && !options->leave_packs) { /* what that frees goes once no kept epoch names it */
+        err = lethe_repack(options->vault, options->db, options->committer, options->stop);
     }
     if (!err) {
         err = lethe_commit_wait(options->committer);

@@ -8,6 +8,8 @@
 #ifndef LETHE_FS_VAULT_GC_H
 #define LETHE_FS_VAULT_GC_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "fs/device/commit.h"
@@ -18,6 +20,8 @@ struct lethe_gc_options {
     struct lethe_db *db; /* of this device, up to date with the head */
     struct lethe_committer *committer;
     int64_t keep_seconds; /* epochs younger than that stay mountable with --at; 0: only the newest */
+    bool leave_packs;     /* do not move what lives in packs that are mostly dead */
+    const atomic_bool *stop; /* borrowed, or NULL: once it is true, packs that were not begun wait for the next time */
 };
 
 struct lethe_gc_result {

@@ -77,12 +77,17 @@ enum lethe_err lethe_segment_put(struct lethe_vault *vault, struct lethe_db *db,
 /* Gets and checks a segment against the chain hash that names it. */
 enum lethe_err lethe_segment_get(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id,
                                  const uint8_t chain[32], struct lethe_segment *out) LETHE_MUST_CHECK;
-/* The same in two steps: its sealed bytes, appended (LETHE_ERR_NOT_FOUND), and what they hold; errors as above. */
-enum lethe_err lethe_segment_fetch(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id,
+/*
+ * The same in two steps: its sealed bytes, into an empty buffer (LETHE_ERR_NOT_FOUND; LETHE_ERR_FORMAT for more than most),
+ * and what they hold; errors as above.
+ */
+enum lethe_err lethe_segment_fetch(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id, uint64_t most,
                                    struct lethe_buf *sealed) LETHE_MUST_CHECK;
 enum lethe_err lethe_segment_open(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id,
                                   const uint8_t chain[32], const struct lethe_buf *sealed, struct lethe_segment *out)
     LETHE_MUST_CHECK;
+/* LETHE_OK when the vault has the segment, LETHE_ERR_NOT_FOUND when not, or why that cannot be told. */
+enum lethe_err lethe_segment_stat(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id) LETHE_MUST_CHECK;
 /* Whether the vault has no such segment (any more); false also when it does not answer. */
 bool lethe_segment_is_missing(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id);
 /*

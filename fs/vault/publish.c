@@ -298,10 +298,18 @@ static bool is_past(const struct lethe_head *head, const struct past *past)
  * else writes there: the older head is known, and is moved on from. Unless the newest segment is gone as well: then the
  * whole vault is an older one, and a head that named the segment would name nothing.
  */
-static bool was_set_back(struct lethe_vault *vault, const struct lethe_head *head, const struct past *past)
+static enum lethe_err was_set_back(struct lethe_vault *vault, const struct lethe_head *head, const struct past *past,
+                                   bool *set_back)
 {
-    return lethe_vault_binding(vault) == LETHE_BINDING_OURS && head->epoch < past->epoch &&
-           !lethe_segment_is_missing(vault, past->epoch, &past->segment);
+    enum lethe_err err;
+
+    *set_back = false;
+    if (lethe_vault_binding(vault) != LETHE_BINDING_OURS || head->epoch >= past->epoch) {
+        return LETHE_OK;
+    }
+    err = lethe_segment_stat(vault, past->epoch, &past->segment);
+    *set_back = !err;
+    return err == LETHE_ERR_NOT_FOUND ? LETHE_OK : err;
 }
 
 /* Moves the head from the past to this epoch; an answer that was lost is found by reading back. */
@@ -309,6 +317,7 @@ static enum lethe_err move_head(struct lethe_vault *vault, const struct past *pa
 {
     struct lethe_store_version version;
     struct lethe_head head;
+    bool set_back;
     enum lethe_err err = LETHE_OK;
 
     for (int attempt = 0; attempt < 4; attempt++) {
@@ -322,7 +331,11 @@ static enum lethe_err move_head(struct lethe_vault *vault, const struct past *pa
         if (lethe_vault_refuse_others(vault)) {
             return LETHE_ERR_CONFLICT;
         }
-        if (!is_past(&head, past) && !was_set_back(vault, &head, past)) {
+        err = was_set_back(vault, &head, past, &set_back);
+        if (err) {
+            return err;
+        }
+        if (!is_past(&head, past) && !set_back) {
             lethe_log(LETHE_LOG_ERROR,
                       "the vault's head was moved by another device (epoch %llu, this device knows %llu): nothing is"
                       " published from here; run 'lethefs recover' on this device to go on from there",
@@ -563,9 +576,11 @@ static enum lethe_err mend_head(struct lethe_vault *vault, struct lethe_db *db, 
     struct lethe_store_version version;
     struct lethe_head head;
     int64_t time = 0;
+    bool set_back = false;
     enum lethe_err err = lethe_head_get(vault, &head, &version);
 
-    if (!err && !was_set_back(vault, &head, past)) {
+    err = err ? err : was_set_back(vault, &head, past, &set_back);
+    if (!err && !set_back) {
         return LETHE_ERR_UNREACHABLE; /* it changes while we look: the publisher settles it */
     }
     lethe_db_lock(db);
@@ -595,6 +610,7 @@ enum lethe_err lethe_publisher_check(struct lethe_vault *vault, struct lethe_db 
     struct lethe_head head;
     struct past past = {0};
     int64_t pub_seq = 0;
+    bool set_back;
     enum lethe_err err = lethe_head_get(vault, &head, NULL);
 
     if (!err) {
@@ -616,7 +632,11 @@ enum lethe_err lethe_publisher_check(struct lethe_vault *vault, struct lethe_db 
     if (err && err != LETHE_ERR_NOT_FOUND) {
         return err;
     }
-    if (was_set_back(vault, &head, &past)) {
+    err = was_set_back(vault, &head, &past, &set_back);
+    if (err) {
+        return err;
+    }
+    if (set_back) {
         return mend ? mend_head(vault, db, &past) : LETHE_OK;
     }
     if (head.epoch <= past.epoch) {

@@ -170,7 +170,7 @@ static enum lethe_err move_rows(struct lethe_db *db, const struct member *member
     static const char *const steps[] = {
         "UPDATE object SET refs = refs - ?7 WHERE id = ?1",
         "INSERT INTO object(id, kind, size, refs, dead) VALUES(?3, ?8, ?6, ?7, 0)"
-        " ON CONFLICT(id) DO UPDATE SET refs = refs + ?7",
+        " ON CONFLICT(id) DO UPDATE SET refs = refs + ?7, dead = CASE WHEN refs + ?7 > 0 THEN 0 ELSE dead END",
     };
     static const char *const bury =
         "UPDATE object SET dead = ?7 WHERE id IN (?1, ?3) AND refs <= 0 AND dead = 0";
@@ -291,7 +291,8 @@ static enum lethe_err empty_pack(struct repack *repack, const struct lethe_id *f
     return err == LETHE_ERR_NOT_FOUND ? LETHE_OK : err;
 }
 
-enum lethe_err lethe_repack(struct lethe_vault *vault, struct lethe_db *db, struct lethe_committer *committer)
+enum lethe_err lethe_repack(struct lethe_vault *vault, struct lethe_db *db, struct lethe_committer *committer,
+                            const atomic_bool *stop)
 {
     struct repack repack = {.vault = vault, .db = db, .committer = committer};
     struct lethe_id id = {{0}};
@@ -300,7 +301,7 @@ enum lethe_err lethe_repack(struct lethe_vault *vault, struct lethe_db *db, stru
     enum lethe_err err = lethe_uploads_new(vault, 1, &repack.uploads);
 
     err = err ? err : lethe_pack_new(vault, member_done, &repack.pack);
-    while (!err && !(err = next_pack(db, &id, &size, &found)) && found) {
+    while (!err && !(stop && atomic_load(stop)) && !(err = next_pack(db, &id, &size, &found)) && found) {
         err = empty_pack(&repack, &id, size);
         if (err == LETHE_ERR_INTEGRITY) { /* for check to judge: what it holds stays where it is */
             lethe_log(LETHE_LOG_WARN, "a damaged pack is left as it is: run 'lethefs check --deep'");

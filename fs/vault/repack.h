@@ -10,10 +10,13 @@
 #ifndef LETHE_FS_VAULT_REPACK_H
 #define LETHE_FS_VAULT_REPACK_H
 
+#include <stdatomic.h>
+
 #include "fs/device/commit.h"
 #include "fs/vault/vault.h"
 
-enum lethe_err lethe_repack(struct lethe_vault *vault, struct lethe_db *db,
-                            struct lethe_committer *committer) LETHE_MUST_CHECK;
+/* stop: NULL, or what ends it after the pack under way once it is true; the others wait for the next time. */
+enum lethe_err lethe_repack(struct lethe_vault *vault, struct lethe_db *db, struct lethe_committer *committer,
+                            const atomic_bool *stop) LETHE_MUST_CHECK;
 
 #endif

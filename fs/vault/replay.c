@@ -23,6 +23,7 @@ struct step {
 /* A segment that the store lists. */
 struct hint {
     uint64_t epoch;
+    uint64_t size;
     struct lethe_id id;
 };
 
@@ -61,7 +62,6 @@ static enum lethe_err add_hint(void *context, const char *key, const struct leth
     unsigned long long epoch;
     struct hint hint;
 
-    (void)stat;
     if (strlen(key) != 2 + 16 + 1 + 32 || sscanf(key, "j/%16llx-", &epoch) != 1 || epoch < way->floor ||
         epoch > way->top || lethe_unhex(key + 19, 32, hint.id.bytes, sizeof hint.id.bytes)) {
         return LETHE_OK;
@@ -77,28 +77,33 @@ static enum lethe_err add_hint(void *context, const char *key, const struct leth
         way->hint_room = room;
     }
     hint.epoch = epoch;
+    hint.size = stat->size;
     way->hints[way->hint_count++] = hint;
     return LETHE_OK;
 }
 
 static int newest_first(const void *a, const void *b)
 {
-    uint64_t one = ((const struct hint *)a)->epoch, other = ((const struct hint *)b)->epoch;
+    const struct hint *one = a, *other = b;
 
-    return one < other ? 1 : one > other ? -1 : memcmp(a, b, sizeof(struct hint));
+    return one->epoch < other->epoch   ? 1
+           : one->epoch > other->epoch ? -1
+                                       : memcmp(one->id.bytes, other->id.bytes, sizeof one->id.bytes);
 }
 
 static enum lethe_err fetch_hint(void *context, size_t index, struct lethe_buf *out)
 {
     const struct way *way = context;
+    const struct hint *hint = &way->hints[index];
 
-    return lethe_segment_fetch(way->vault, way->hints[index].epoch, &way->hints[index].id, out);
+    return lethe_segment_fetch(way->vault, hint->epoch, &hint->id, hint->size, out);
 }
 
 /* Fetches the segments of epochs from floor to top ahead, as far as a listing tells of them. */
 static void look_ahead(struct way *way, uint64_t floor, uint64_t top)
 {
     char prefix[3 + 16], last[17];
+    uint64_t *costs;
     size_t same = 0;
 
     forget_hints(way);
@@ -115,9 +120,14 @@ static void look_ahead(struct way *way, uint64_t floor, uint64_t top)
         return;
     }
     qsort(way->hints, way->hint_count, sizeof *way->hints, newest_first);
-    if (lethe_ahead_new(fetch_hint, way, NULL, way->hint_count, &way->ahead)) {
+    costs = calloc(way->hint_count, sizeof *costs);
+    for (size_t i = 0; i < way->hint_count && costs; i++) {
+        costs[i] = way->hints[i].size;
+    }
+    if (!costs || lethe_ahead_new(fetch_hint, way, costs, way->hint_count, &way->ahead)) {
         forget_hints(way);
     }
+    free(costs);
 }
 
 /* The segment as it was fetched ahead; false when it was not. */

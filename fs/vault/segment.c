@@ -175,13 +175,16 @@ enum lethe_err lethe_segment_put(struct lethe_vault *vault, struct lethe_db *db,
     return err;
 }
 
-enum lethe_err lethe_segment_fetch(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id,
+enum lethe_err lethe_segment_fetch(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id, uint64_t most,
                                    struct lethe_buf *sealed)
 {
     char key[LETHE_STORE_KEY_MAX + 1];
+    enum lethe_err err;
 
+    most = most < SEGMENT_OBJECT_MAX ? most : SEGMENT_OBJECT_MAX;
     lethe_vault_journal_key(epoch, id, key);
-    return lethe_store_get(lethe_vault_store(vault), key, 0, SEGMENT_OBJECT_MAX, sealed, NULL);
+    err = lethe_store_get(lethe_vault_store(vault), key, 0, most + 1, sealed, NULL);
+    return err ? err : sealed->len > most ? LETHE_ERR_FORMAT : LETHE_OK;
 }
 
 enum lethe_err lethe_segment_open(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id,
@@ -218,23 +221,28 @@ enum lethe_err lethe_segment_get(struct lethe_vault *vault, uint64_t epoch, cons
                                  const uint8_t chain[32], struct lethe_segment *out)
 {
     struct lethe_buf sealed = {0};
-    enum lethe_err err = lethe_segment_fetch(vault, epoch, id, &sealed);
+    enum lethe_err err = lethe_segment_fetch(vault, epoch, id, UINT64_MAX, &sealed);
 
     *out = (struct lethe_segment){0};
-    if (!err || err == LETHE_ERR_NOT_FOUND) { /* an absent one is a damaged one */
+    if (!err || err == LETHE_ERR_NOT_FOUND || err == LETHE_ERR_FORMAT) { /* an absent one is a damaged one */
         err = lethe_segment_open(vault, epoch, id, chain, &sealed, out);
     }
     lethe_buf_release(&sealed);
     return err;
 }
 
-bool lethe_segment_is_missing(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id)
+enum lethe_err lethe_segment_stat(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id)
 {
     char key[LETHE_STORE_KEY_MAX + 1];
     struct lethe_store_stat stat;
 
     lethe_vault_journal_key(epoch, id, key);
-    return lethe_store_stat(lethe_vault_store(vault), key, &stat) == LETHE_ERR_NOT_FOUND;
+    return lethe_store_stat(lethe_vault_store(vault), key, &stat);
+}
+
+bool lethe_segment_is_missing(struct lethe_vault *vault, uint64_t epoch, const struct lethe_id *id)
+{
+    return lethe_segment_stat(vault, epoch, id) == LETHE_ERR_NOT_FOUND;
 }
 
 static int refuse_conflict(void *context, int conflict, sqlite3_changeset_iter *iterator)
