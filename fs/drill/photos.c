@@ -172,6 +172,7 @@ static void close_up(struct gathering *g, size_t end)
     for (size_t i = g->first; i < end; i++) {
         if (!g->used[i]) {
             drill_pair_release(&p->pairs[i]);
+            p->ids[i] = (struct lethe_id){{0}};
             continue;
         }
         if (to != i) {
@@ -179,6 +180,8 @@ static void close_up(struct gathering *g, size_t end)
             p->ids[to] = p->ids[i];
             p->plain[to] = p->plain[i];
             p->guessed[to] = p->guessed[i];
+            p->pairs[i] = (struct drill_pair){0}; /* --pairs go on from here */
+            p->ids[i] = (struct lethe_id){{0}};
         }
         to++;
     }
