@@ -273,6 +273,7 @@ static int train(struct training *training, const struct lethe_cli_list *folders
 {
     struct lethe_buf bytes = {0};
     size_t used = 0;
+    int code;
     enum lethe_err err = find_photos(training, folders);
 
     if (!err && resume) {
@@ -327,9 +328,9 @@ static int train(struct training *training, const struct lethe_cli_list *folders
         lethe_buf_release(&bytes);
         return lethe_exit_code(err);
     }
-    used = (size_t)finish(training, &bytes, out);
+    code = finish(training, &bytes, out);
     lethe_buf_release(&bytes);
-    return (int)used;
+    return code;
 }
 
 static enum lethe_err read_init(struct training *training, const char *path)
