@@ -4,8 +4,6 @@
 #include <string.h>
 #include <zstd.h>
 
-#include "lethe/codec.h"
-
 #define SEGMENT_MAX (4u << 20)
 
 const struct lethe_piece *lethe_restore_find(const struct lethe_record *record, enum lethe_piece_kind kind)
@@ -114,7 +112,7 @@ void lethe_restore_parts_release(struct lethe_restore_parts *parts)
 
 enum lethe_err lethe_restore_assemble(struct lethe_vault *vault, const struct lethe_record *record,
                                       const struct lethe_restore_parts *parts, struct lethe_pool *pool,
-                                      struct lethe_buf *out)
+                                      const struct lethe_photo_watch *watch, struct lethe_buf *out)
 {
     const struct lethe_buf *payloads = parts->payloads;
     const struct lethe_pair *pair;
@@ -122,9 +120,9 @@ enum lethe_err lethe_restore_assemble(struct lethe_vault *vault, const struct le
     enum lethe_err err = lethe_vault_pair(vault, &record->pair, &pair);
 
     if (!err) {
-        err = lethe_photo_restore(pair, payloads[0].data, payloads[0].len, payloads[1].data, payloads[1].len,
-                                  payloads[2].data, payloads[2].len, &lethe_image_limits_default, pool,
-                                  (size_t)record->size, out);
+        err = lethe_photo_restore_watched(pair, payloads[0].data, payloads[0].len, payloads[1].data,
+                                          payloads[1].len, payloads[2].data, payloads[2].len,
+                                          &lethe_image_limits_default, pool, watch, (size_t)record->size, out);
     }
     if (!err && out->len - start != record->size) {
         out->len = start;
@@ -140,7 +138,7 @@ enum lethe_err lethe_restore_photo(struct lethe_vault *vault, const struct lethe
     enum lethe_err err = lethe_restore_fetch(vault, record, &parts);
 
     if (!err) {
-        err = lethe_restore_assemble(vault, record, &parts, pool, out);
+        err = lethe_restore_assemble(vault, record, &parts, pool, NULL, out);
     }
     lethe_restore_parts_release(&parts);
     return err;

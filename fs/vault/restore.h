@@ -5,6 +5,7 @@
 
 #include "fs/vault/record.h"
 #include "fs/vault/vault.h"
+#include "lethe/codec.h"
 #include "lethe/pool.h"
 
 /* Gets and opens one piece: the artifact's or residual's payload, the recipe, or a segment's bytes. Appends to out. */
@@ -17,12 +18,15 @@ struct lethe_restore_parts {
     struct lethe_buf payloads[3];
 };
 void lethe_restore_parts_release(struct lethe_restore_parts *parts);
-/* A photo's file in two steps: what takes the network, and what takes the processor. The second appends to out. */
+/*
+ * A photo's file in two steps: what takes the network, and what takes the processor. The first has checked all that the
+ * second works on, so the bytes that watch (may be NULL) is told of are as good as the last. The second appends to out.
+ */
 enum lethe_err lethe_restore_fetch(struct lethe_vault *vault, const struct lethe_record *record,
                                    struct lethe_restore_parts *parts) LETHE_MUST_CHECK;
 enum lethe_err lethe_restore_assemble(struct lethe_vault *vault, const struct lethe_record *record,
                                       const struct lethe_restore_parts *parts, struct lethe_pool *pool,
-                                      struct lethe_buf *out) LETHE_MUST_CHECK;
+                                      const struct lethe_photo_watch *watch, struct lethe_buf *out) LETHE_MUST_CHECK;
 /* Both. Appends to out. */
 enum lethe_err lethe_restore_photo(struct lethe_vault *vault, const struct lethe_record *record,
                                    struct lethe_pool *pool, struct lethe_buf *out) LETHE_MUST_CHECK;

@@ -30,6 +30,7 @@ struct flight {
     struct lethe_id content;
     uint64_t from, to;    /* of a content in segments */
     uint64_t segment;     /* the key; 0 for contents that come whole */
+    uint64_t ready;       /* of a photo: bytes from its beginning that are in the store already */
     bool urgent;          /* somebody waits */
     bool ahead;           /* begun before anybody did */
     bool done;
@@ -241,11 +242,51 @@ static void give_turn(struct lethe_restorer *restorer)
     pthread_mutex_unlock(&restorer->lock);
 }
 
+/* A photo on its way into the store. */
+struct arrival {
+    struct flight *flight;
+    struct lethe_content *content;
+    uint64_t stored; /* bytes from its beginning, in whole blocks */
+};
+
+/* What is there of a photo goes to who waits for it, while the rest is decoded. What finds no room waits for the rest. */
+static void on_ready(void *context, const uint8_t *bytes, size_t len)
+{
+    struct arrival *arrival = context;
+    struct lethe_restorer *restorer = arrival->flight->restorer;
+    struct lethe_committer *committer = restorer->options.committer;
+    uint64_t whole = len / LETHE_BLOCK_BYTES * LETHE_BLOCK_BYTES;
+    enum lethe_err err;
+
+    if (whole <= arrival->stored) {
+        return;
+    }
+    if (committer) {
+        lethe_gate_enter(committer);
+    }
+    err = lethe_content_fill(arrival->content, arrival->stored, bytes + arrival->stored,
+                             (size_t)(whole - arrival->stored));
+    if (committer) {
+        lethe_gate_leave(committer, true);
+    }
+    if (err) {
+        return;
+    }
+    pthread_mutex_lock(&restorer->lock);
+    restorer->status.early += arrival->stored == 0;
+    arrival->flight->ready = whole;
+    pthread_cond_broadcast(&restorer->moved);
+    pthread_mutex_unlock(&restorer->lock);
+    arrival->stored = whole;
+}
+
 static enum lethe_err bring_photo(struct flight *flight, struct lethe_content *content,
                                   const struct lethe_record *record)
 {
     const struct lethe_restorer_options *options = &flight->restorer->options;
     struct lethe_restore_parts parts = {0};
+    struct arrival arrival = {.flight = flight, .content = content};
+    const struct lethe_photo_watch watch = {on_ready, &arrival};
     struct lethe_buf bytes = {0};
     enum lethe_err err = options->degraded ? lethe_restore_alone(options->vault, record, options->pool, &bytes)
                                            : lethe_restore_fetch(options->vault, record, &parts);
@@ -253,12 +294,12 @@ static enum lethe_err bring_photo(struct flight *flight, struct lethe_content *c
     if (!err && !options->degraded) {
         bool turn = take_turn(flight);
 
-        err = lethe_restore_assemble(options->vault, record, &parts, options->pool, &bytes);
+        err = lethe_restore_assemble(options->vault, record, &parts, options->pool, &watch, &bytes);
         if (turn) {
             give_turn(flight->restorer);
         }
     }
-    if (!err) {
+    if (!err) { /* what is stored already is skipped there */
         err = fill(flight, content, 0, &bytes);
     }
     lethe_restore_parts_release(&parts);
@@ -457,12 +498,13 @@ static void begin_wait(struct lethe_restorer *restorer, struct wait *wait)
                           .away = health.away && health.away_ms >= restorer->options.timeout_ms};
 }
 
-/* The lock is held. */
-static enum lethe_err wait_for(struct wait *wait, const struct lethe_id *content, uint64_t segment, uint64_t from)
+/* Until the byte at offset is there. The lock is held. */
+static enum lethe_err wait_for(struct wait *wait, const struct lethe_id *content, uint64_t segment, uint64_t from,
+                               uint64_t offset)
 {
     struct lethe_restorer *restorer = wait->restorer;
     struct flight *flight = NULL;
-    bool joined = false;
+    bool joined = false, gone = false; /* gone: it was there before, and is not */
     enum lethe_err err = LETHE_OK;
 
     while (!err) {
@@ -472,17 +514,21 @@ static enum lethe_err wait_for(struct wait *wait, const struct lethe_id *content
         }
         if (!flight && (flight = find(restorer, content, segment)) != NULL) {
             joined = true;
+            gone = flight->ready > offset;
             restorer->status.joined += flight->ahead && !flight->urgent;
             flight->references++;
             flight->urgent = true;
             pthread_cond_broadcast(&restorer->moved);
         } else if (!flight && restorer->threads < FLIGHTS) {
             flight = start(restorer, content, segment, from, false);
-            joined = false;
+            joined = gone = false;
             if (!flight) {
                 err = LETHE_ERR_NOMEM;
                 break;
             }
+        }
+        if (flight && !flight->done && !gone && flight->ready > offset) {
+            break;
         }
         if (flight && flight->done) {
             enum lethe_err result = flight->err;
@@ -540,7 +586,7 @@ enum lethe_err lethe_restorer_hydrate(struct lethe_restorer *restorer, const str
         return LETHE_ERR_UNREACHABLE;
     }
     restorer->waiters++;
-    err = wait_for(&wait, &absent->content, segment, from);
+    err = wait_for(&wait, &absent->content, segment, from, absent->offset);
     restorer->waiters--;
     pthread_mutex_unlock(&restorer->lock);
     return err;

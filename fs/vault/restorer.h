@@ -42,7 +42,7 @@ void lethe_restorer_stop(struct lethe_restorer *restorer);
 void lethe_restorer_drain(struct lethe_restorer *restorer);
 
 /*
- * Brings absent bytes to the content store: at least the first of them. What the cache has no room for is lent to the
+ * Brings absent bytes to the content store: at least the first of them, of a JPEG as soon as they are decoded. What the cache has no room for is lent to the
  * next reads from memory. LETHE_ERR_UNREACHABLE: not within the timeout; or the store had been away for that long, and
  * a new try failed as well. LETHE_ERR_CANCELLED: interrupted. Call without the gate.
  */
@@ -65,6 +65,7 @@ struct lethe_restorer_status {
     uint64_t asked;  /* hydrations: reads that had to wait for the vault */
     uint64_t ahead;  /* flights begun before anybody asked */
     uint64_t joined; /* hydrations that found such a flight under way */
+    uint64_t early;  /* photos whose first bytes could be read before the last were decoded */
 };
 void lethe_restorer_status(struct lethe_restorer *restorer, struct lethe_restorer_status *out);
 

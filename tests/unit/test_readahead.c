@@ -158,6 +158,35 @@ static void test_front_to_back(void **state)
     lethe_buf_release(&expected);
 }
 
+/* The first bytes of a large JPEG are there before the last ones, and all are right. */
+static void test_first_bytes(void **state)
+{
+    struct fixture *fixture = *state;
+    struct lethe_buf jpeg = {0};
+    struct lethe_raster raster;
+    struct lethe_restorer_status status;
+    struct lethe_readahead *readahead;
+    uint32_t noise = 5;
+
+    assert_int_equal(lethe_raster_init(&raster, 1600, 1280, 3, 8), LETHE_OK);
+    for (unsigned c = 0; c < 3; c++) {
+        for (size_t i = 0; i < (size_t)1600 * 1280; i++) {
+            noise = noise * 1664525 + 1013904223;
+            raster.planes[c][i] = (uint16_t)((i % 1600 / 8 * (c + 1) + i / 1600 / 5 + noise % 24 * 2) & 255);
+        }
+    }
+    assert_int_equal(lethe_jpeg_write(&raster, 90, false, &jpeg), LETHE_OK);
+    lethe_raster_release(&raster);
+    fixture_put(fixture, "photo.jpg", &jpeg);
+    assert_int_equal(fixture_publish(fixture), LETHE_OK);
+    readahead = reopen(fixture);
+    read_file(fixture, readahead, "photo.jpg", &jpeg);
+    lethe_restorer_status(fixture->session->restorer, &status);
+    assert_int_equal(status.early, 1);
+    lethe_readahead_free(readahead);
+    lethe_buf_release(&jpeg);
+}
+
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
@@ -181,7 +210,7 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_directory), cmocka_unit_test(test_no_order),
-                                       cmocka_unit_test(test_front_to_back)};
+                                       cmocka_unit_test(test_front_to_back), cmocka_unit_test(test_first_bytes)};
 
     return cmocka_run_group_tests(tests, setup, teardown);
 }
