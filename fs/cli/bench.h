@@ -39,6 +39,8 @@ struct bench {
 };
 
 int64_t lethe_bench_now_ns(void);
+/* The processor's time of this thread alone, for what it does by itself: others on the machine do not matter. */
+int64_t lethe_bench_own_ns(void);
 
 /* One file in memory. */
 struct bench_file {
@@ -51,16 +53,17 @@ enum lethe_err lethe_bench_read(const char *path, struct bench_file *file) LETHE
 /* An 8-bit (or 16-bit) raster by the ordinary decoder of its kind. */
 enum lethe_err lethe_bench_raster(const struct bench_file *file,
                                   struct lethe_raster *raster) LETHE_MUST_CHECK;
-/* The zlib copy of a PNG; *ns is what writing it took. */
-enum lethe_err lethe_bench_zlib_copy(const struct lethe_raster *raster, struct bench_file *file,
+/* The zlib copy of a PNG; *ns is what writing it took, own: of this thread's time. */
+enum lethe_err lethe_bench_zlib_copy(const struct lethe_raster *raster, bool own, struct bench_file *file,
                                      int64_t *ns) LETHE_MUST_CHECK;
 
-/* The engine on one file, verified: the restored bytes were compared. */
+/* The engine on one file, verified: the restored bytes were compared. Times without a pool are the thread's own. */
 struct bench_run {
     bool learned; /* it has a recipe and came back exactly; all below is 0 otherwise */
     uint64_t pixels;
     uint64_t artifact, residual, recipe;
     int64_t encode_ns;    /* parse, encrypt, residual, restore, compare */
+    int64_t parse_ns;     /* of it, taking the container apart */
     int64_t decode_ns;    /* restore alone */
     int64_t container_ns; /* of it, what writing the container takes: deflate or Huffman coding */
 };

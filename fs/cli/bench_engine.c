@@ -19,6 +19,19 @@ int64_t lethe_bench_now_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+int64_t lethe_bench_own_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static int64_t clock_ns(bool own)
+{
+    return own ? lethe_bench_own_ns() : lethe_bench_now_ns();
+}
+
 void lethe_bench_file_release(struct bench_file *file)
 {
     lethe_buf_release(&file->bytes);
@@ -50,19 +63,20 @@ enum lethe_err lethe_bench_raster(const struct bench_file *file, struct lethe_ra
                : lethe_png_read(file->bytes.data, file->bytes.len, &lethe_image_limits_default, raster);
 }
 
-enum lethe_err lethe_bench_zlib_copy(const struct lethe_raster *raster, struct bench_file *file, int64_t *ns)
+enum lethe_err lethe_bench_zlib_copy(const struct lethe_raster *raster, bool own, struct bench_file *file,
+                                     int64_t *ns)
 {
-    int64_t start = lethe_bench_now_ns();
+    int64_t start = clock_ns(own);
     enum lethe_err err;
 
     *file = (struct bench_file){.kind = BENCH_PNG_ZLIB};
     err = lethe_png_write(raster, BENCH_ZLIB_LEVEL, &file->bytes);
-    *ns = lethe_bench_now_ns() - start;
+    *ns = clock_ns(own) - start;
     return err;
 }
 
 /* What the container alone takes: the file's samples or coefficients and its recipe to bytes. */
-static enum lethe_err time_container(const struct bench_file *file, int64_t *ns)
+static enum lethe_err time_container(const struct bench_file *file, bool own, int64_t *ns)
 {
     const struct lethe_image_limits *limits = &lethe_image_limits_default;
     struct lethe_buf recipe = {0}, out = {0};
@@ -75,13 +89,13 @@ static enum lethe_err time_container(const struct bench_file *file, int64_t *ns)
             ? lethe_jpeg_parse(file->bytes.data, file->bytes.len, limits, &jpeg, &recipe, &reason)
             : lethe_png_parse(file->bytes.data, file->bytes.len, limits, &raster, &recipe, &reason);
 
-    start = lethe_bench_now_ns();
+    start = clock_ns(own);
     if (!err) {
         err = file->kind == BENCH_JPEG
                   ? lethe_jpeg_rebuild(&jpeg, recipe.data, recipe.len, file->bytes.len, &out)
                   : lethe_png_rebuild(&raster, recipe.data, recipe.len, file->bytes.len, &out);
     }
-    *ns = lethe_bench_now_ns() - start;
+    *ns = clock_ns(own) - start;
     lethe_buf_release(&recipe);
     lethe_buf_release(&out);
     lethe_raster_release(&raster);
@@ -97,11 +111,13 @@ enum lethe_err lethe_bench_engine(const struct bench *bench, const struct bench_
     const uint8_t *recipe = NULL;
     size_t recipe_len = 0;
     enum lethe_reason reason;
-    int64_t start = lethe_bench_now_ns(), middle;
+    bool own = lethe_pool_threads(pool) == 1;
+    int64_t start = clock_ns(own), parsed, middle;
     enum lethe_err err;
 
     *run = (struct bench_run){0};
     err = lethe_photo_parse(file->bytes.data, file->bytes.len, &lethe_image_limits_default, &photo, &reason);
+    parsed = clock_ns(own);
     if (err == LETHE_ERR_UNSUPPORTED) {
         return LETHE_OK;
     }
@@ -118,15 +134,16 @@ enum lethe_err lethe_bench_engine(const struct bench *bench, const struct bench_
         err = lethe_photo_residual(photo, bench->pair, artifact.data, artifact.len, bench->effort, pool,
                                    &residual, NULL);
     }
-    middle = lethe_bench_now_ns();
+    middle = clock_ns(own);
     if (!err) {
         err =
             lethe_photo_restore(bench->pair, artifact.data, artifact.len, residual.data, residual.len, recipe,
                                 recipe_len, &lethe_image_limits_default, pool, file->bytes.len, &back);
     }
-    run->decode_ns = lethe_bench_now_ns() - middle;
+    run->decode_ns = clock_ns(own) - middle;
     run->learned = !err && back.len == file->bytes.len && memcmp(back.data, file->bytes.data, back.len) == 0;
-    run->encode_ns = lethe_bench_now_ns() - start;
+    run->encode_ns = clock_ns(own) - start;
+    run->parse_ns = parsed - start;
     run->artifact = artifact.len;
     run->residual = residual.len;
     run->recipe = recipe_len;
@@ -134,7 +151,7 @@ enum lethe_err lethe_bench_engine(const struct bench *bench, const struct bench_
         *run = (struct bench_run){0};
         err = err == LETHE_ERR_FORMAT ? LETHE_OK : err;
     } else if (!err) {
-        err = time_container(file, &run->container_ns);
+        err = time_container(file, own, &run->container_ns);
     }
     lethe_photo_free(photo);
     lethe_buf_release(&artifact);
@@ -192,7 +209,7 @@ enum lethe_err lethe_bench_totals(struct bench *bench, struct lethe_pool *pool, 
             add(&sums[file.kind], &file, &run);
         }
         if (!err && file.kind == BENCH_PNG && !lethe_bench_raster(&file, &raster)) {
-            err = lethe_bench_zlib_copy(&raster, &copy, &ns);
+            err = lethe_bench_zlib_copy(&raster, false, &copy, &ns);
             err = err ? err : lethe_bench_engine(bench, &copy, pool, &run);
             if (!err) {
                 add(&sums[BENCH_PNG_ZLIB], &copy, &run);

@@ -2,11 +2,13 @@
 /*
  * Megapixels a second by kernel table and number of threads. The table is chosen once in a process, so each
  * is measured in a child of its own (LETHE_CPU tells it what to choose), which sends its figures as JSON
- * through a pipe.
+ * through a pipe. Several threads are measured twice: on one file at a time, which is what somebody waits for, and on a
+ * file each, side by side, which is what many files take.
  */
 #include "fs/cli/bench.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -18,8 +20,18 @@
 
 struct speeds {
     uint64_t files, pixels;
-    int64_t encode_ns, decode_ns, container_ns, zlib_ns;
+    int64_t encode_ns, parse_ns, decode_ns, container_ns, zlib_ns;
 };
+
+static void add(struct speeds *speeds, const struct bench_run *run)
+{
+    speeds->files++;
+    speeds->pixels += run->pixels;
+    speeds->encode_ns += run->encode_ns;
+    speeds->parse_ns += run->parse_ns;
+    speeds->decode_ns += run->decode_ns;
+    speeds->container_ns += run->container_ns;
+}
 
 static int64_t better(int64_t a, int64_t b)
 {
@@ -41,14 +53,11 @@ static enum lethe_err time_file(const struct bench *bench, const struct bench_fi
         }
         best.pixels = run.pixels;
         best.encode_ns = better(best.encode_ns, run.encode_ns);
+        best.parse_ns = better(best.parse_ns, run.parse_ns);
         best.decode_ns = better(best.decode_ns, run.decode_ns);
         best.container_ns = better(best.container_ns, run.container_ns);
     }
-    speeds->files++;
-    speeds->pixels += best.pixels;
-    speeds->encode_ns += best.encode_ns;
-    speeds->decode_ns += best.decode_ns;
-    speeds->container_ns += best.container_ns;
+    add(speeds, &best);
     speeds->zlib_ns += zlib_ns;
     return err;
 }
@@ -58,28 +67,92 @@ static double rate(uint64_t pixels, int64_t ns)
     return ns > 0 ? (double)pixels * 1e3 / (double)ns : 0;
 }
 
-static json_t *json_of(enum bench_kind kind, const struct speeds *s)
+/*
+ * workers: on so many files at once. Samples and container are told apart where one thread does both, one after the
+ * other.
+ */
+static json_t *json_of(enum bench_kind kind, const struct speeds *s, unsigned workers, bool apart)
 {
-    json_t *object =
-        json_pack("{s:I, s:I, s:f, s:f, s:f}", "files", (json_int_t)s->files, "pixels", (json_int_t)s->pixels,
-                  "encode_verified_mp_s", rate(s->pixels, s->encode_ns), "decode_file_mp_s",
-                  rate(s->pixels, s->decode_ns), "container_mp_s", rate(s->pixels, s->container_ns));
+    uint64_t pixels = s->pixels * workers;
+    json_t *object = json_pack("{s:I, s:I, s:f, s:f, s:f}", "files", (json_int_t)s->files, "pixels",
+                               (json_int_t)s->pixels, "encode_verified_mp_s", rate(pixels, s->encode_ns),
+                               "decode_file_mp_s", rate(pixels, s->decode_ns), "container_mp_s",
+                               rate(pixels, s->container_ns));
 
-    if (kind != BENCH_JPEG) {
-        json_object_set_new(object, "decode_pixels_mp_s",
-                            json_real(rate(s->pixels, s->decode_ns - s->container_ns)));
+    if (kind != BENCH_JPEG && apart) {
+        json_object_set_new(object, "decode_pixels_mp_s", json_real(rate(pixels, s->decode_ns - s->container_ns)));
+        json_object_set_new(object, "encode_pixels_mp_s",
+                            json_real(rate(pixels, s->encode_ns - s->parse_ns - s->container_ns)));
     }
-    if (kind == BENCH_PNG_ZLIB) {
-        json_object_set_new(object, "zlib_mp_s", json_real(rate(s->pixels, s->zlib_ns)));
+    if (s->zlib_ns) {
+        json_object_set_new(object, "zlib_mp_s", json_real(rate(pixels, s->zlib_ns)));
     }
     return object;
+}
+
+/* All files, a thread each. */
+struct side {
+    const struct bench *bench;
+    struct speeds speeds[BENCH_KINDS]; /* guarded by lock, as is err */
+    enum lethe_err err;
+    pthread_mutex_t lock;
+};
+
+static void time_beside(struct side *side, const struct bench_file *file)
+{
+    struct bench_run run;
+    enum lethe_err err = lethe_bench_engine(side->bench, file, NULL, &run);
+
+    pthread_mutex_lock(&side->lock);
+    side->err = side->err ? side->err : err;
+    if (!err && run.learned) {
+        add(&side->speeds[file->kind], &run);
+    }
+    pthread_mutex_unlock(&side->lock);
+}
+
+static void beside(void *context, size_t index)
+{
+    struct side *side = context;
+    struct bench_file file, copy;
+    struct lethe_raster raster;
+    int64_t ns;
+
+    if (lethe_bench_read(side->bench->paths.path[index], &file)) {
+        return; /* it was read before */
+    }
+    time_beside(side, &file);
+    if (file.kind == BENCH_PNG && !lethe_bench_raster(&file, &raster)) {
+        if (!lethe_bench_zlib_copy(&raster, true, &copy, &ns)) {
+            time_beside(side, &copy);
+        }
+        lethe_bench_file_release(&copy);
+        lethe_raster_release(&raster);
+    }
+    lethe_bench_file_release(&file);
+}
+
+/* Megapixels of all threads together: what each does in its own time. */
+static enum lethe_err time_side_by_side(struct bench *bench, struct lethe_pool *pool, json_t *object)
+{
+    struct side side = {.bench = bench, .lock = PTHREAD_MUTEX_INITIALIZER};
+
+    lethe_pool_run(pool, bench->paths.count, beside, &side);
+    pthread_mutex_destroy(&side.lock);
+    for (unsigned kind = 0; kind < BENCH_KINDS; kind++) {
+        if (side.speeds[kind].files) {
+            json_object_set_new(object, lethe_bench_kinds[kind],
+                                json_of((enum bench_kind)kind, &side.speeds[kind], lethe_pool_threads(pool), true));
+        }
+    }
+    return side.err;
 }
 
 static enum lethe_err time_all(struct bench *bench, unsigned threads, json_t **out)
 {
     struct speeds speeds[BENCH_KINDS] = {0};
     struct lethe_pool *pool = NULL;
-    json_t *object;
+    json_t *object, *side;
     enum lethe_err err = lethe_pool_new(threads, &pool);
 
     for (size_t i = 0; i < bench->paths.count && !err; i++) {
@@ -91,10 +164,10 @@ static enum lethe_err time_all(struct bench *bench, unsigned threads, json_t **o
         err = lethe_bench_read(bench->paths.path[i], &file);
         err = err ? err : time_file(bench, &file, pool, 0, &speeds[file.kind]);
         if (!err && file.kind == BENCH_PNG && !lethe_bench_raster(&file, &raster)) {
-            err = lethe_bench_zlib_copy(&raster, &copy, &ns);
+            err = lethe_bench_zlib_copy(&raster, threads == 1, &copy, &ns);
             if (!err) {
                 lethe_bench_file_release(&copy);
-                err = lethe_bench_zlib_copy(&raster, &copy, &again);
+                err = lethe_bench_zlib_copy(&raster, threads == 1, &copy, &again);
                 ns = better(ns, again);
             }
             err = err ? err : time_file(bench, &copy, pool, ns, &speeds[BENCH_PNG_ZLIB]);
@@ -103,17 +176,26 @@ static enum lethe_err time_all(struct bench *bench, unsigned threads, json_t **o
         }
         lethe_bench_file_release(&file);
     }
+    side = json_object();
+    if (!err && threads > 1) {
+        err = time_side_by_side(bench, pool, side);
+    }
     lethe_pool_free(pool);
     if (err) {
+        json_decref(side);
         return err;
     }
     object = json_pack("{s:s, s:i}", "kernel", lethe_nn_kernel(), "threads", (int)threads);
     for (unsigned kind = 0; kind < BENCH_KINDS; kind++) {
         if (speeds[kind].files) {
             json_object_set_new(object, lethe_bench_kinds[kind],
-                                json_of((enum bench_kind)kind, &speeds[kind]));
+                                json_of((enum bench_kind)kind, &speeds[kind], 1, threads == 1));
         }
     }
+    if (threads > 1) {
+        json_object_set(object, "side_by_side", side);
+    }
+    json_decref(side);
     *out = object;
     return LETHE_OK;
 }
