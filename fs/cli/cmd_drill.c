@@ -49,7 +49,7 @@ static void print_report(const json_t *report)
     printf("%zu of %zu attacks on what must not survive them succeeded\n", broken, controls);
     json_array_foreach(json_object_get(report, "adversaries"), i, item)
     {
-        printf("%s: %s\n", text_of(item, "name"), text_of(item, "verdict"));
+        printf("%s: %s %s\n", text_of(item, "name"), text_of(item, "verdict"), text_of(item, "figures"));
     }
     json_array_foreach(json_object_get(report, "weaknesses"), i, item)
     {

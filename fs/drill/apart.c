@@ -87,6 +87,26 @@ static double likeness(const struct apart *lab, const struct artifact *artifact,
     return more;
 }
 
+/* Of the latents that are not zero in both, the share that differs between two artifacts of one photo: the
+ * mean. */
+static double differing(const struct apart *lab)
+{
+    double sum = 0;
+
+    for (size_t n = 0; n < ALL; n++) {
+        const struct lethe_latents *a = &lab->artifacts[0][n].latents,
+                                   *b = &lab->artifacts[0][(n + 1) % ALL].latents;
+        size_t count = (size_t)a->blocks_w * a->blocks_h * LETHE_LATENTS, any = 0, other = 0;
+
+        for (size_t i = 0; i < count; i++) {
+            any += a->values[i] || b->values[i];
+            other += a->values[i] != b->values[i];
+        }
+        sum += any ? (double)other / (double)any / ALL : 0;
+    }
+    return sum;
+}
+
 static json_t *compare(struct apart *lab, const char *name, bool *chance)
 {
     return drill_noise_compare(name, lab->scores[0], TRIED, lab->scores[1], TRIED, chance);
@@ -155,9 +175,10 @@ static enum lethe_err judge(struct apart *lab, json_t *out)
     if (control && !err) {
         drill_weakness(lab->drill, "control survived", "latents of two photos were not told from each other");
     }
-    (void)json_object_update_new(out, json_pack("{s:i, s:i, s:b, s:o, s:o, s:o}", "labelled", LABELLED,
-                                                "tried", TRIED, "told", told, "distinguishers", tests,
-                                                "by_size", size, "control", unsealed));
+    (void)json_object_update_new(
+        out, json_pack("{s:i, s:i, s:b, s:f, s:o, s:o, s:o}", "labelled", LABELLED, "tried", TRIED, "told",
+                       told, "latents_that_differ_between_writes", differing(lab), "distinguishers", tests,
+                       "by_size", size, "control", unsealed));
     return err;
 }
 

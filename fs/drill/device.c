@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The device, stolen while nothing is mounted: every file of its state and cache is searched for marks of plaintext,
- * and must be noise, but for the device secret (whose holder then only lacks the passphrase: see guess.c) and what is
- * empty. Space that was never written, or pads a unit of 4 KiB, is no data. Nothing is written.
+ * The device, stolen while nothing is mounted: every file of its state and cache is searched for marks of
+ * plaintext, and must be noise, but for the device secret (whose holder then only lacks the passphrase: see
+ * guess.c) and what is empty. Space that was never written, or pads a unit of 4 KiB, is no data. Nothing is
+ * written.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -19,18 +20,68 @@
 #define UNIT 4096
 #define LEAST 1024 /* bytes below which byte values say nothing */
 
-static const char *const marks[] = {"SQLite format 3", "JFIF", "Exif", "IHDR", "IDAT", "CREATE TABLE", "user.", "<?xpacket",
-                                    "-----BEGIN"};
+static const char *const marks[] = {"SQLite format 3", "JFIF",  "Exif",      "IHDR",      "IDAT",
+                                    "CREATE TABLE",    "user.", "<?xpacket", "-----BEGIN"};
+
+#define SECRETS 64 /* of key slots: salts, wrapped keys, commitments */
+#define SECRET_MAX 80
 
 struct search {
     struct drill *drill;
-    size_t files, marked, odd;
+    struct {
+        char hex[2 * SECRET_MAX + 1];
+        uint8_t raw[SECRET_MAX];
+        size_t len;
+    } secrets[SECRETS];
+    size_t secret_count;
+    size_t files, marked, odd, with_slots;
+    bool offline; /* mount --offline keeps vault.json here, on purpose */
     uint64_t bytes;
     double least_p;
     char example[512];
 };
 
-/* A random byte string holds one of the longer marks about never; four letters once in 4 GiB: they must stand alone. */
+/* What of vault.json a passphrase could be tried on. */
+static enum lethe_err collect_secrets(struct search *search)
+{
+    static const char *const fields[] = {"\"salt\": \"", "\"wrapped\": \"", "\"commitment\": \""};
+    struct lethe_buf json = {0};
+    enum lethe_err err = lethe_store_get(search->drill->store, "vault.json", 0, UINT64_MAX, &json, NULL);
+
+    lethe_buf_put_u8(&json, 0);
+    err = err ? err : lethe_buf_status(&json);
+    for (size_t i = 0; i < sizeof fields / sizeof *fields && !err; i++) {
+        const char *at = (const char *)json.data;
+
+        while ((at = strstr(at, fields[i])) && search->secret_count < SECRETS) {
+            size_t len = strspn(at += strlen(fields[i]), "0123456789abcdef") / 2;
+
+            if (len > 0 && len <= SECRET_MAX &&
+                !lethe_unhex(at, 2 * len, search->secrets[search->secret_count].raw, len)) {
+                snprintf(search->secrets[search->secret_count].hex, 2 * len + 1, "%s", at);
+                search->secrets[search->secret_count++].len = len;
+            }
+        }
+    }
+    lethe_buf_release(&json);
+    return err;
+}
+
+static bool holds_secret(const struct search *search, const uint8_t *bytes, size_t len)
+{
+    for (size_t i = 0; i < search->secret_count; i++) {
+        size_t size = search->secrets[i].len;
+
+        if (memmem(bytes, len, search->secrets[i].raw, size) ||
+            memmem(bytes, len, search->secrets[i].hex, 2 * size)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A random byte string holds one of the longer marks about never; four letters once in 4 GiB: they must stand
+ * alone. */
 static bool holds_mark(const uint8_t *bytes, size_t len)
 {
     size_t found = 0;
@@ -44,7 +95,8 @@ static bool holds_mark(const uint8_t *bytes, size_t len)
     return found > 1;
 }
 
-/* Moves the bytes of bytes that are data to its front: units of zeros, and zeros at a unit's end, are space. */
+/* Moves the bytes of bytes that are data to its front: units of zeros, and zeros at a unit's end, are space.
+ */
 static size_t squeeze(uint8_t *bytes, size_t len)
 {
     size_t to = 0;
@@ -71,6 +123,9 @@ static void look_at_file(struct search *search, const char *path, const char *na
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     }
     search->files++;
+    if (strcmp(name, "vault.json") == 0) {
+        search->offline = true;
+    }
     while (bytes && fd >= 0 && (got = read(fd, bytes, CHUNK)) > 0) {
         struct drill_bytes measured;
         size_t len;
@@ -78,6 +133,13 @@ static void look_at_file(struct search *search, const char *path, const char *na
         search->bytes += (uint64_t)got;
         if (holds_mark(bytes, (size_t)got)) {
             search->marked++;
+            snprintf(search->example, sizeof search->example, "%s", name);
+        }
+        if (strcmp(name, "vault.json") == 0) {
+            continue;
+        }
+        if (holds_secret(search, bytes, (size_t)got)) {
+            search->with_slots++;
             snprintf(search->example, sizeof search->example, "%s", name);
         }
         len = squeeze(bytes, (size_t)got);
@@ -107,7 +169,8 @@ static void look_at_folder(struct search *search, const char *folder, unsigned d
         struct stat stat_buf;
 
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-            snprintf(path, sizeof path, "%s/%s", folder, entry->d_name) >= (int)sizeof path || lstat(path, &stat_buf)) {
+            snprintf(path, sizeof path, "%s/%s", folder, entry->d_name) >= (int)sizeof path ||
+            lstat(path, &stat_buf)) {
             continue;
         }
         if (S_ISDIR(stat_buf.st_mode)) {
@@ -127,27 +190,36 @@ enum lethe_err drill_device(struct drill *drill)
     struct lethe_id id = lethe_vault_file_settings(drill->file)->id;
     struct search search = {.drill = drill, .least_p = 1};
     char detail[640];
-    enum lethe_err err = LETHE_OK;
+    enum lethe_err err = collect_secrets(&search);
 
     for (int cache = 0; cache < 2 && !err; cache++) {
         char *folder = NULL;
 
-        err = lethe_session_folder(cache ? drill->options->cache_root : drill->options->state_root, cache, &id, &folder);
+        err = lethe_session_folder(cache ? drill->options->cache_root : drill->options->state_root, cache,
+                                   &id, &folder);
         if (!err) {
             look_at_folder(&search, folder, 0);
         }
         free(folder);
     }
+    if (search.with_slots) {
+        snprintf(detail, sizeof detail, "a file on the device holds a part of a key slot: %s",
+                 search.example);
+        drill_weakness(drill, "key slots on the device", detail);
+    }
     if (search.marked) {
         snprintf(detail, sizeof detail, "a file on the device holds marks of plaintext: %s", search.example);
         drill_weakness(drill, "plaintext on the device", detail);
     } else if (search.odd) {
-        snprintf(detail, sizeof detail, "a file on the device can be told from random bytes: %s", search.example);
+        snprintf(detail, sizeof detail, "a file on the device can be told from random bytes: %s",
+                 search.example);
         drill_weakness(drill, "no noise on the device", detail);
     }
-    (void)json_object_set_new(drill->report, "device",
-                              json_pack("{s:I, s:I, s:I, s:I, s:f}", "files", (json_int_t)search.files, "bytes",
-                                        (json_int_t)search.bytes, "with_marks", (json_int_t)search.marked,
-                                        "told_from_noise", (json_int_t)search.odd, "least_p", search.least_p));
+    (void)json_object_set_new(
+        drill->report, "device",
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:f}", "files", (json_int_t)search.files, "bytes",
+                  (json_int_t)search.bytes, "with_marks", (json_int_t)search.marked, "told_from_noise",
+                  (json_int_t)search.odd, "with_parts_of_key_slots", (json_int_t)search.with_slots,
+                  "kept_for_offline", search.offline, "least_p", search.least_p));
     return err;
 }

@@ -83,6 +83,13 @@ json_t *drill_interval_json(const struct drill_interval *interval);
 /* The chance of the seed as the engine takes it. */
 struct lethe_random drill_engine_random(struct drill_random *random);
 
+/*
+ * When all attacks are done (verdict.c): report.adversaries, for each one that was played {name, holds,
+ * verdict, figures}: whether what is claimed against it held (null: nothing is claimed), one sentence for its
+ * owner, and what it rests on; and report.ok.
+ */
+void drill_judge(struct drill *drill);
+
 /* --- the attacks --- */
 
 /* Lists the bucket; what names, sizes, times, nonces and vault.json tell: report.inventory, report.key_slots.
@@ -100,8 +107,13 @@ enum lethe_err drill_leaked(struct drill *drill, const struct drill_photos *phot
                             struct drill_show *show) LETHE_MUST_CHECK;
 /* What one guess of the passphrase costs, measured: report.guessing. */
 enum lethe_err drill_guessing(struct drill *drill) LETHE_MUST_CHECK;
-/* What is stored, as what, and why not as a photo: report.contents; by kind: report.outside_the_encrypter. */
+/*
+ * What is stored, as what, and why not as a photo: report.contents; by kind: report.outside_the_encrypter; and how many
+ * artifacts there are of one picture: report.keys_leaked.kept_artifacts. After drill_leaked.
+ */
 enum lethe_err drill_exact(struct drill *drill, const struct drill_owner *owner) LETHE_MUST_CHECK;
+/* The model pairs in the vault, opened without the device secret: report.pairs. */
+enum lethe_err drill_pairs(struct drill *drill, const struct drill_owner *owner) LETHE_MUST_CHECK;
 /* options->mutations changes to a copy of the vault, and whether a device notices: report.tampering. */
 enum lethe_err drill_tampering(struct drill *drill, const struct drill_owner *owner) LETHE_MUST_CHECK;
 /* State and cache of this vault on this device, searched for plaintext: report.device. */

@@ -77,6 +77,35 @@ static enum lethe_err count_kinds(const struct drill_owner *owner, const char *w
     return err;
 }
 
+/*
+ * How many artifacts of one and the same picture the vault holds, older versions that are kept included: what a key
+ * holder could average. (What averages are worth is measured by leak.c.)
+ */
+static enum lethe_err count_versions(struct drill *drill, const struct drill_owner *owner)
+{
+    sqlite3_stmt *statement;
+    json_int_t pictures = 0, artifacts = 0, most = 0;
+    bool row = false;
+    enum lethe_err err;
+
+    lethe_db_lock(owner->db);
+    err = lethe_db_statement(owner->db,
+                             "SELECT count(*), sum(n), max(n) FROM (SELECT count(DISTINCT p.object) AS n FROM content c JOIN"
+                             " piece p ON p.content = c.id AND p.kind = 1 WHERE c.digest IS NOT NULL GROUP BY c.digest)",
+                             &statement);
+    err = err ? err : lethe_db_step(owner->db, statement, &row);
+    if (!err && row) {
+        pictures = sqlite3_column_int64(statement, 0);
+        artifacts = sqlite3_column_int64(statement, 1);
+        most = sqlite3_column_int64(statement, 2);
+        sqlite3_reset(statement);
+    }
+    lethe_db_unlock(owner->db);
+    (void)json_object_set_new(json_object_get(drill->report, "keys_leaked"), "kept_artifacts",
+                              json_pack("{s:I, s:I, s:I}", "pictures", pictures, "artifacts", artifacts, "most_of_one", most));
+    return err;
+}
+
 enum lethe_err drill_exact(struct drill *drill, const struct drill_owner *owner)
 {
     static const char *const stored[] = {"segments", "photo", "packed"};
@@ -105,6 +134,7 @@ enum lethe_err drill_exact(struct drill *drill, const struct drill_owner *owner)
                                               "bytes", (json_int_t)sqlite3_column_int64(statement, 3)));
     }
     lethe_db_unlock(owner->db);
+    err = err ? err : count_versions(drill, owner);
     err = err ? err : count_kinds(owner, split ? "the second store" : "the vault", unchanged);
     (void)json_object_set_new(drill->report, "contents", out);
     (void)json_object_set_new(drill->report, "outside_the_encrypter", unchanged);

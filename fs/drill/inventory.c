@@ -227,7 +227,7 @@ static size_t foreign_files(const char *path, const char *prefix, unsigned depth
             continue;
         }
         strip_version(key);
-        if (!kind_of(key)) {
+        if (!S_ISREG(stat_buf.st_mode) || !kind_of(key)) { /* a link is none of ours either */
             snprintf(example, room, "%s", key);
             found++;
         }

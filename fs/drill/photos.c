@@ -193,32 +193,43 @@ static int compare_paths(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-/* Files of a folder, not of those below it, in the order of their names. */
+/* Files of a folder, not of those below it, in the order of their names: the first DRILL_PHOTOS. */
 static enum lethe_err list_folder(const char *folder, char (**paths)[4096], size_t *count)
 {
     DIR *stream = opendir(folder);
     const struct dirent *entry;
+    size_t room = 0;
+    enum lethe_err err = stream ? LETHE_OK : LETHE_ERR_NOT_FOUND;
 
     *count = 0;
-    *paths = calloc(DRILL_PHOTOS, sizeof **paths);
-    if (!stream || !*paths) {
-        enum lethe_err err = *paths ? LETHE_ERR_NOT_FOUND : LETHE_ERR_NOMEM;
-
+    *paths = NULL;
+    if (!stream) {
         lethe_log(LETHE_LOG_ERROR, "the folder of known photos %s cannot be read", folder);
-        if (stream) {
-            closedir(stream);
-        }
-        return err;
     }
-    while (*count < DRILL_PHOTOS && (entry = readdir(stream))) {
+    while (!err && (entry = readdir(stream))) {
+        if (*count == room) {
+            char(*grown)[4096] = realloc(*paths, (2 * room + 64) * sizeof *grown);
+
+            if (!grown) {
+                err = LETHE_ERR_NOMEM;
+                break;
+            }
+            *paths = grown;
+            room = 2 * room + 64;
+        }
         if (entry->d_name[0] != '.' && snprintf((*paths)[*count], sizeof **paths, "%s/%s", folder,
                                                 entry->d_name) < (int)sizeof **paths) {
             ++*count;
         }
     }
-    closedir(stream);
-    qsort(*paths, *count, sizeof **paths, compare_paths);
-    return LETHE_OK;
+    if (stream) {
+        closedir(stream);
+    }
+    if (*count) {
+        qsort(*paths, *count, sizeof **paths, compare_paths);
+    }
+    *count = *count < DRILL_PHOTOS ? *count : DRILL_PHOTOS;
+    return err;
 }
 
 static enum lethe_err find_pair(const struct drill_owner *owner, struct drill_photos *photos)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "fs/drill/show.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "fs/drill/picture.h"
+#include "fs/drill/show_private.h"
 
 static const char style[] =
     "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
@@ -18,29 +20,44 @@ static const char style[] =
     "body{margin:0;padding:clamp(1rem,4vw,3rem);background:var(--paper);color:var(--ink);"
     "font:1.0625rem/1.55 system-ui,-apple-system,\"Segoe UI\",Roboto,sans-serif}\n"
     "main{max-width:72rem;margin:0 auto}\n"
-    "h1{font-size:clamp(1.5rem,4vw,2.2rem);line-height:1.2;margin:0 0 .5rem}\n"
-    "h2{font-size:1.25rem;margin:0 0 .75rem}\nh3{font-size:1rem;margin:1.5rem 0 .5rem}\n"
+    "h1{font-size:clamp(1.6rem,4vw,2.3rem);line-height:1.2;margin:0 0 .75rem}\n"
+    "h2{font-size:1.3rem;line-height:1.3;margin:0 0 .75rem}\nh3{font-size:1rem;margin:1rem 0 .5rem}\n"
     "p{max-width:46rem;margin:.5rem 0}\n"
-    "section{margin:2.5rem 0;padding-top:1.5rem;border-top:1px solid var(--line)}\n"
-    ".verdicts{list-style:none;margin:0;padding:0;display:grid;gap:.75rem}\n"
-    ".verdicts li{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.75rem "
-    "1rem}\n"
-    ".verdicts b{display:block}\n.good{color:var(--good)}\n.bad{color:var(--bad)}\n"
-    ".soft{color:var(--soft);font-size:.95rem}\n"
-    ".row{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(45%,10.5rem),1fr));gap:.75rem;"
-    "margin:0 0 1.25rem;align-items:start}\n"
+    "section{margin:2.5rem 0 0;padding-top:1.75rem;border-top:1px solid var(--line)}\n"
+    ".lead{font-size:1.25rem;line-height:1.4;font-weight:600;margin:.5rem 0}\n"
+    ".soft{color:var(--soft);font-size:.95rem}\n.good{color:var(--good)}\n.bad{color:var(--bad)}\n"
+    ".path{overflow-wrap:anywhere}\n"
+    ".verdicts{list-style:none;margin:0;padding:0;display:grid;gap:.75rem;"
+    "grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr))}\n"
+    ".verdicts li{background:var(--card);border:1px solid var(--line);border-left:.3rem solid var(--soft);"
+    "border-radius:.5rem;padding:.75rem 1rem}\n"
+    ".verdicts li.holds{border-left-color:var(--good)}\n.verdicts li.broken{border-left-color:var(--bad)}\n"
+    ".verdicts b{display:block;font-size:.95rem}\n.verdicts small{display:block;color:var(--soft);"
+    "font-size:.875rem;line-height:1.45;margin-top:.35rem}\n"
+    ".row{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(44%,9.5rem),1fr));gap:.75rem;"
+    "margin:0 0 1.5rem;align-items:stretch}\n"
     "figure{margin:0;background:var(--card);border:1px solid "
     "var(--line);border-radius:.5rem;overflow:hidden}\n"
-    "figure img{display:block;width:100%;height:auto;image-rendering:auto}\n"
-    "figcaption{padding:.5rem .75rem;font-size:.875rem;line-height:1.35;color:var(--soft)}\n"
-    ".plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem}\n"
-    "svg{display:block;width:100%;height:auto;background:var(--card);border:1px solid var(--line);"
-    "border-radius:.5rem}\nsvg text{fill:var(--ink);font:12px system-ui,sans-serif}\n"
-    ".wide{overflow-x:auto}\n"
+    "figure "
+    "img{display:block;width:100%;aspect-ratio:1;object-fit:cover}\nimg.noise{image-rendering:pixelated}\n"
+    "figcaption{padding:.5rem .75rem .6rem;font-size:.875rem;line-height:1.35;color:var(--soft)}\n"
+    "figcaption b{display:block;color:var(--ink);font-variant-numeric:tabular-nums}\n"
+    ".plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:1rem}\n"
+    ".plot figcaption{color:var(--ink);font-weight:600;font-size:.95rem;padding:.75rem 1rem 0}\n"
+    "svg{display:block;width:100%;height:auto}\nsvg text{fill:var(--ink);font:13px system-ui,sans-serif}\n"
+    "svg text.axis{fill:var(--soft)}\n"
+    "details{background:var(--card);border:1px solid var(--line);border-radius:.5rem;margin:.5rem "
+    "0;padding:0 1rem}\n"
+    "summary{cursor:pointer;padding:.7rem 0;font-weight:600}\ndetails[open]{padding-bottom:1rem}\n"
+    ".parts{display:flex;flex-wrap:wrap;gap:0 2.5rem;align-items:flex-start}\n.part{max-width:100%}\n"
+    ".wide{overflow-x:auto;max-width:100%}\n"
     "table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}\n"
-    "th,td{padding:.3rem .7rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}\n"
-    "td.n{text-align:right}\n"
+    "th,td{padding:.3rem .9rem .3rem 0;border-bottom:1px solid "
+    "var(--line);text-align:left;vertical-align:top}\n"
+    "th{font-weight:600}\n.n{text-align:right}\n"
     "</style>\n</head>\n<body>\n<main>\n";
+
+static const char vault_title[] = "in the vault";
 
 struct lethe_raster *drill_show_column(struct drill_show *show, const char *title)
 {
@@ -53,6 +70,11 @@ struct lethe_raster *drill_show_column(struct drill_show *show, const char *titl
     return show->columns[show->count - 1].pictures;
 }
 
+struct lethe_raster *drill_show_vault(struct drill_show *show)
+{
+    return drill_show_column(show, vault_title);
+}
+
 void drill_show_release(struct drill_show *show)
 {
     for (size_t c = 0; c < show->count; c++) {
@@ -63,8 +85,7 @@ void drill_show_release(struct drill_show *show)
     show->count = 0;
 }
 
-/* Text of the report: names of the bucket may stand in it. jansson holds only valid UTF-8. */
-static void say_text(struct lethe_buf *out, const char *text)
+void drill_show_text(struct lethe_buf *out, const char *text)
 {
     for (; text && *text; text++) {
         if (strchr("<>&\"'", *text)) {
@@ -77,21 +98,12 @@ static void say_text(struct lethe_buf *out, const char *text)
     }
 }
 
-static void say_key(struct lethe_buf *out, const char *key)
-{
-    for (; *key; key++) {
-        lethe_buf_put_u8(out, *key == '_' ? ' ' : (uint8_t)*key);
-    }
-}
-
-static const char *text_of(const json_t *object, const char *key)
+const char *drill_show_string(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
 
     return text ? text : "";
 }
-
-/* --- pictures --- */
 
 /* RFC 4648, section 4. */
 static void say_base64(struct lethe_buf *out, const uint8_t *bytes, size_t len)
@@ -110,335 +122,161 @@ static void say_base64(struct lethe_buf *out, const uint8_t *bytes, size_t len)
     }
 }
 
+/* One picture under its title and, against the first of its row, its PSNR. */
+static enum lethe_err say_picture(const struct drill_show *show, size_t column, size_t i,
+                                  struct lethe_buf *out)
+{
+    const struct lethe_raster *picture = &show->columns[column].pictures[i],
+                              *first = &show->columns[0].pictures[i];
+    bool noise = show->columns[column].title == vault_title;
+    struct lethe_buf png = {0};
+    enum lethe_err err = lethe_png_write(picture, 6, &png);
+
+    lethe_buf_print(out, "<figure><img%s alt=\"%s\" src=\"data:image/png;base64,",
+                    noise ? " class=\"noise\"" : "", show->columns[column].title);
+    say_base64(out, png.data, png.len);
+    lethe_buf_print(out, "\"><figcaption>");
+    if (noise) {
+        lethe_buf_print(out, "<b>noise</b>");
+    } else if (column > 0 && picture->width == first->width && picture->height == first->height) {
+        lethe_buf_print(out, "<b>%.1f dB</b>", drill_picture_psnr(first, picture));
+    }
+    lethe_buf_print(out, "%s</figcaption></figure>\n", show->columns[column].title);
+    lethe_buf_release(&png);
+    return err;
+}
+
 static enum lethe_err say_pictures(const struct drill_show *show, struct lethe_buf *out)
 {
-    struct lethe_buf png = {0};
     enum lethe_err err = LETHE_OK;
 
     if (show->count == 0) {
         return LETHE_OK;
     }
-    lethe_buf_print(out, "<section>\n<h2>Three photos, as each sees them</h2>\n<p class=\"soft\">The middle "
-                         "of photos that no thief knew"
-                         " before, at the vault's strength.</p>\n");
+    lethe_buf_print(
+        out,
+        "<section>\n<h2>The same photos, as each of them sees them</h2>\n<p class=\"soft\">The middle of"
+        " photos that no thief knew before, at the strength of this vault, and how near each comes to the"
+        " first picture. Without the keys there is only the noise.</p>\n");
     for (size_t i = 0; i < DRILL_SHOWN && !err; i++) {
+        if (!show->columns[0].pictures[i].width) {
+            continue;
+        }
         lethe_buf_print(out, "<div class=\"row\">\n");
         for (size_t c = 0; c < show->count && !err; c++) {
-            const struct lethe_raster *picture = &show->columns[c].pictures[i];
-
-            if (!picture->width) {
-                continue;
+            if (show->columns[c].pictures[i].width) {
+                err = say_picture(show, c, i, out);
             }
-            lethe_buf_reset(&png);
-            err = lethe_png_write(picture, 6, &png);
-            lethe_buf_print(out, "<figure><img alt=\"%s\" src=\"data:image/png;base64,",
-                            show->columns[c].title);
-            say_base64(out, png.data, png.len);
-            lethe_buf_print(out, "\"><figcaption>%s</figcaption></figure>\n", show->columns[c].title);
         }
         lethe_buf_print(out, "</div>\n");
     }
     lethe_buf_print(out, "</section>\n");
-    lethe_buf_release(&png);
     return err;
 }
 
-/* --- plots --- */
-
-#define LEFT 48
-#define TOP 16
-#define PLOT_W 380
-#define PLOT_H 220
-
-static double place_x(double x, double least, double most)
+/* Who an adversary is, to who owns the vault. */
+static const char *who(const char *name)
 {
-    return LEFT + (x - least) / (most - least) * PLOT_W;
-}
+    static const char *const names[][2] = {
+        {"bucket alone", "Who steals the vault"},
+        {"bucket and passphrase", "Who steals the vault and knows the passphrase"},
+        {"bucket and keys", "Who has the vault and its keys, or breaks the cipher"},
+        {"bucket, keys and model pair", "Who has the vault, its keys and the model pair"},
+        {"unmounted device alone", "Who steals the device, unmounted"},
+        {"who changes the vault", "Who changes the vault"},
+        {"bucket and unmounted device", "Who steals both the vault and the device"},
+    };
 
-static double place_y(double y, double least, double most)
-{
-    y = y < least ? least : y > most ? most : y;
-    return TOP + PLOT_H - (y - least) / (most - least) * PLOT_H;
-}
-
-static void begin_plot(struct lethe_buf *out, const char *title, const char *x, const char *y, double least,
-                       double most)
-{
-    lethe_buf_print(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">\n", LEFT + PLOT_W + 20,
-                    TOP + PLOT_H + 96, title);
-    for (int i = 0; i <= 4; i++) {
-        double value = least + (most - least) * i / 4, at = place_y(value, least, most);
-
-        lethe_buf_print(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"var(--line)\"/>",
-                        LEFT, LEFT + PLOT_W, at, at);
-        lethe_buf_print(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n", LEFT - 6, at + 4,
-                        value);
-    }
-    lethe_buf_print(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>", LEFT + PLOT_W / 2,
-                    TOP + PLOT_H + 36, x);
-    lethe_buf_print(
-        out, "<text x=\"12\" y=\"%d\" transform=\"rotate(-90 12 %d)\" text-anchor=\"middle\">%s</text>\n",
-        TOP + PLOT_H / 2, TOP + PLOT_H / 2, y);
-}
-
-/* One line of a plot: thief's rows in their order, x either log10(known) or strength. */
-static void plot_line(struct lethe_buf *out, const json_t *rows, const char *thief, int strength,
-                      bool by_known, const char *value, double most_x, double least, double most, int colour,
-                      const char *legend)
-{
-    const json_t *row;
-    size_t i, points = 0;
-
-    lethe_buf_print(out, "<polyline fill=\"none\" stroke=\"var(--c%d)\" stroke-width=\"2\" points=\"",
-                    colour);
-    json_array_foreach(rows, i, row)
-    {
-        double known = (double)json_integer_value(json_object_get(row, "known"));
-        long long at = json_integer_value(json_object_get(row, "strength"));
-
-        if (strcmp(text_of(row, "thief"), thief) != 0 || (by_known ? at != strength || known < 1 : false)) {
-            continue;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(names[i][0], name) == 0) {
+            return names[i][1];
         }
-        if (!by_known && known > 0 &&
-            i + 1 < json_array_size(rows)) { /* the last of a strength: all that is known */
-            const json_t *later;
-            size_t j;
-            bool last = true;
-
-            for (j = i + 1; j < json_array_size(rows); j++) {
-                later = json_array_get(rows, j);
-                last = last && !(strcmp(text_of(later, "thief"), thief) == 0 &&
-                                 json_integer_value(json_object_get(later, "strength")) == at);
-            }
-            if (!last) {
-                continue;
-            }
-        }
-        lethe_buf_print(out, "%.1f,%.1f ", place_x(by_known ? log10(known) : (double)at, 0, most_x),
-                        place_y(json_real_value(json_object_get(row, value)), least, most));
-        points++;
     }
-    lethe_buf_print(out, "\"/>\n");
-    if (points) {
-        int column = colour % 2, line = colour / 2;
-
-        lethe_buf_print(out, "<text x=\"%d\" y=\"%d\" style=\"fill:var(--c%d)\">&#9632; %s</text>\n",
-                        LEFT + column * 190, TOP + PLOT_H + 60 + 20 * line, colour, legend);
-    }
+    return name;
 }
 
-static void say_plots(const json_t *report, struct lethe_buf *out)
+static void say_verdicts(const json_t *report, struct lethe_buf *out)
 {
-    const json_t *rows = json_object_get(json_object_get(report, "keys_leaked"), "thieves");
-    char legend[32];
-
-    if (json_array_size(rows) == 0) {
-        return;
-    }
-    lethe_buf_print(
-        out,
-        "<section>\n<h2>What known photos are worth, and what strength is</h2>\n<div class=\"plots\">\n");
-    begin_plot(out, "PSNR of least squares against the number of known photos", "known photos", "PSNR, dB", 5,
-               45);
-    for (int n = 0; n <= 3; n++) {
-        lethe_buf_print(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>", place_x(n, 0, 3),
-                        TOP + PLOT_H + 18,
-                        n == 0   ? 1
-                        : n == 1 ? 10
-                        : n == 2 ? 100
-                                 : 1000);
-    }
-    for (int strength = 0; strength < 4; strength++) {
-        snprintf(legend, sizeof legend, "strength %d", strength);
-        plot_line(out, rows, "least squares", strength, true, "psnr", 3, 5, 45, strength, legend);
-    }
-    lethe_buf_print(out, "</svg>\n");
-    begin_plot(out, "identification against strength", "strength", "found among all (rank 1)", 0, 1);
-    for (int n = 0; n <= 3; n++) {
-        lethe_buf_print(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>", place_x(n, 0, 3),
-                        TOP + PLOT_H + 18, n);
-    }
-    plot_line(out, rows, "least squares", 0, false, "rank1", 3, 0, 1, 0, "least squares");
-    plot_line(out, rows, "the public base pair", 0, false, "rank1", 3, 0, 1, 1, "public base pair");
-    plot_line(out, rows, "no weights: brightness guessed", 0, false, "rank1", 3, 0, 1, 2, "no weights");
-    plot_line(out, rows, "no artifact: mean picture", 0, false, "rank1", 3, 0, 1, 3, "mean picture");
-    lethe_buf_print(out, "</svg>\n</div>\n</section>\n");
-}
-
-/* --- tables: whatever the report holds --- */
-
-static void say_value(struct lethe_buf *out, const json_t *value)
-{
-    const char *key;
-    json_t *inner;
-
-    if (json_is_string(value)) {
-        say_text(out, json_string_value(value));
-    } else if (json_is_real(value)) {
-        double v = json_real_value(value);
-
-        lethe_buf_print(out, fabs(v) >= 100 ? "%.1f" : fabs(v) >= 0.001 || v == 0 ? "%.4g" : "%.2e", v);
-    } else if (json_is_integer(value)) {
-        lethe_buf_print(out, "%lld", json_integer_value(value));
-    } else if (json_is_boolean(value)) {
-        lethe_buf_print(out, json_is_true(value) ? "yes" : "no");
-    } else if (json_object_get(value, "low") && json_object_size(value) == 3) {
-        lethe_buf_print(out, "%.4g [%.4g, %.4g]", json_real_value(json_object_get(value, "value")),
-                        json_real_value(json_object_get(value, "low")),
-                        json_real_value(json_object_get(value, "high")));
-    } else if (json_is_object(value)) {
-        json_object_foreach((json_t *)(uintptr_t)value, key, inner)
-        {
-            say_key(out, key);
-            lethe_buf_print(out, " ");
-            if (json_is_array(inner)) {
-                lethe_buf_print(out, "%zu", json_array_size(inner));
-            } else {
-                say_value(out, inner);
-            }
-            lethe_buf_print(out, "; ");
-        }
-    } else {
-        lethe_buf_print(out, "&#8211;");
-    }
-}
-
-static void say_rows(struct lethe_buf *out, const json_t *rows)
-{
-    const json_t *row;
-    const char *key;
-    json_t *value;
+    const json_t *item;
     size_t i;
 
-    lethe_buf_print(out, "<div class=\"wide\"><table>\n<thead><tr>");
-    json_object_foreach(json_array_get(rows, 0), key, value)
+    lethe_buf_print(out, "<section>\n<h2>What each of them gets</h2>\n<ul class=\"verdicts\">\n");
+    json_array_foreach(json_object_get(report, "adversaries"), i, item)
     {
-        lethe_buf_print(out, "<th>");
-        say_key(out, key);
-        lethe_buf_print(out, "</th>");
+        const json_t *holds = json_object_get(item, "holds");
+        bool good = json_is_true(holds), bad = json_is_false(holds);
+
+        lethe_buf_print(out, "<li class=\"%s\"><b class=\"%s\">%s ",
+                        good  ? "holds"
+                        : bad ? "broken"
+                              : "none",
+                        good  ? "good"
+                        : bad ? "bad"
+                              : "soft",
+                        good  ? "&#10003;"
+                        : bad ? "&#10007;"
+                              : "&#8211;");
+        drill_show_text(out, who(drill_show_string(item, "name")));
+        lethe_buf_print(out, "</b>");
+        drill_show_text(out, drill_show_string(item, "verdict"));
+        lethe_buf_print(out, "<small>");
+        drill_show_text(out, drill_show_string(item, "figures"));
+        lethe_buf_print(out, "</small></li>\n");
     }
-    lethe_buf_print(out, "</tr></thead>\n<tbody>\n");
-    json_array_foreach(rows, i, row)
-    {
-        lethe_buf_print(out, "<tr>");
-        json_object_foreach((json_t *)(uintptr_t)row, key, value)
-        {
-            lethe_buf_print(out, json_is_number(value) ? "<td class=\"n\">" : "<td>");
-            say_value(out, value);
-            lethe_buf_print(out, "</td>");
-        }
-        lethe_buf_print(out, "</tr>\n");
-    }
-    lethe_buf_print(out, "</tbody></table></div>\n");
+    lethe_buf_print(out, "</ul>\n<p class=\"soft\">&#10003; what lethefs claims holds. &#10007; it does not. "
+                         "&#8211; nothing is"
+                         " claimed: this is what such a thief has.</p>\n</section>\n");
 }
 
-static void say_object(struct lethe_buf *out, const json_t *object, const char *title, int depth)
+static void say_head(const json_t *report, struct lethe_buf *out)
 {
-    const char *key;
-    json_t *value;
-    bool open = false;
+    const json_t *weaknesses = json_object_get(report, "weaknesses"), *item;
+    const json_t *inventory = json_object_get(report, "inventory");
+    size_t i, count = json_array_size(weaknesses);
 
-    if (title) {
-        lethe_buf_print(out, depth ? "<h3>" : "<section>\n<h2>");
-        say_key(out, title);
-        lethe_buf_print(out, depth ? "</h3>\n" : "</h2>\n");
+    lethe_buf_print(out, "<h1>What a stolen vault is worth</h1>\n");
+    if (count == 0) {
+        lethe_buf_print(
+            out, "<p class=\"lead good\">No weakness was found: whoever steals this vault has noise.</p>\n");
+    } else {
+        lethe_buf_print(out, "<p class=\"lead bad\">%zu weakness%s found.</p>\n", count,
+                        count == 1 ? " was" : "es were");
     }
-    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    json_array_foreach(weaknesses, i, item)
     {
-        if (json_is_array(value) || (json_is_object(value) && !json_object_get(value, "low"))) {
-            continue;
-        }
-        if (!open) {
-            lethe_buf_print(out, "<div class=\"wide\"><table><tbody>\n");
-            open = true;
-        }
-        lethe_buf_print(out, "<tr><th>");
-        say_key(out, key);
-        lethe_buf_print(out, "</th><td>");
-        say_value(out, value);
-        lethe_buf_print(out, "</td></tr>\n");
+        lethe_buf_print(out, "<p class=\"bad\"><b>");
+        drill_show_text(out, drill_show_string(item, "name"));
+        lethe_buf_print(out, "</b>: ");
+        drill_show_text(out, drill_show_string(item, "detail"));
+        lethe_buf_print(out, "</p>\n");
     }
-    if (open) {
-        lethe_buf_print(out, "</tbody></table></div>\n");
-    }
-    json_object_foreach((json_t *)(uintptr_t)object, key, value)
-    {
-        if (json_is_array(value) && json_array_size(value) && json_is_object(json_array_get(value, 0))) {
-            lethe_buf_print(out, "<h3>");
-            say_key(out, key);
-            lethe_buf_print(out, "</h3>\n");
-            say_rows(out, value);
-        } else if (json_is_object(value) && !json_object_get(value, "low")) {
-            say_object(out, value, key, depth + 1);
-        }
-    }
-    if (title && !depth) {
-        lethe_buf_print(out, "</section>\n");
-    }
+    lethe_buf_print(out, "<p class=\"soft\">A breach drill of <b class=\"path\">");
+    drill_show_text(out, drill_show_string(report, "vault"));
+    lethe_buf_print(out,
+                    "</b> (%s, strength %lld, %lld objects): the vault was read as a thief would read it, "
+                    "and attacked with"
+                    " what is known. Nothing in it was changed.</p>\n",
+                    drill_show_string(inventory, "fidelity"),
+                    json_integer_value(json_object_get(inventory, "strength")),
+                    json_integer_value(json_object_get(inventory, "objects")));
 }
 
 enum lethe_err drill_show_page(const struct drill_show *show, const json_t *report, struct lethe_buf *out)
 {
-    static const char *const sections[] = {"inventory", "key_slots", "statistics", "sealing",
-                                           "photo_a_or_b", "controls", "sizes", "keys_leaked", "guessing",
-                                           "device", "tampering", "contents", "outside_the_encrypter"};
-    const json_t *item;
-    size_t i;
     enum lethe_err err;
 
     lethe_buf_put(out, style, sizeof style - 1);
-    lethe_buf_print(out, "<h1>What a stolen vault is worth</h1>\n<p>A breach drill of <b>");
-    say_text(out, text_of(report, "vault"));
-    lethe_buf_print(out, "</b>: the vault was read as a thief would read it, and attacked. Nothing in it was "
-                         "changed.</p>\n<section>\n"
-                         "<h2>Verdicts</h2>\n<ul class=\"verdicts\">\n");
-    json_array_foreach(json_object_get(report, "adversaries"), i, item)
-    {
-        const json_t *holds = json_object_get(item, "holds");
-
-        lethe_buf_print(out, "<li><b class=\"%s\">%s ",
-                        json_is_true(holds)    ? "good"
-                        : json_is_false(holds) ? "bad"
-                                               : "soft",
-                        json_is_true(holds)    ? "&#10003;"
-                        : json_is_false(holds) ? "&#10007;"
-                                               : "&#8211;");
-        say_text(out, text_of(item, "name"));
-        lethe_buf_print(out, "</b>");
-        say_text(out, text_of(item, "verdict"));
-        lethe_buf_print(out, "</li>\n");
-    }
-    lethe_buf_print(out, "</ul>\n");
-    json_array_foreach(json_object_get(report, "weaknesses"), i, item)
-    {
-        lethe_buf_print(out, "<p class=\"bad\"><b>");
-        say_text(out, text_of(item, "name"));
-        lethe_buf_print(out, "</b>: ");
-        say_text(out, text_of(item, "detail"));
-        lethe_buf_print(out, "</p>\n");
-    }
-    lethe_buf_print(out, "</section>\n");
+    say_head(report, out);
+    say_verdicts(report, out);
     err = say_pictures(show, out);
-    say_plots(report, out);
-    for (i = 0; i < sizeof sections / sizeof *sections; i++) {
-        json_t *section = json_object_get(report, sections[i]);
-
-        if (json_is_object(section)) {
-            say_object(out, section, sections[i], 0);
-        } else if (json_array_size(section)) {
-            lethe_buf_print(out, "<section>\n<h2>");
-            say_key(out, sections[i]);
-            lethe_buf_print(out, "</h2>\n");
-            say_rows(out, section);
-            lethe_buf_print(out, "</section>\n");
-        }
-    }
+    drill_show_plots(report, out);
+    drill_show_tables(report, out);
     lethe_buf_print(
         out,
         "<p class=\"soft\">lethefs %s, seed %lld, leak: %s. Intervals are of 95 %%: Wilson's for "
         "shares, Hanley and McNeil's for the AUC of a known photo, bootstrap for PSNR; those about chance, "
         "of Mann and Whitney, are so for all together.</p>\n</main>\n</body>\n</html>\n",
-        text_of(report, "version"), json_integer_value(json_object_get(report, "seed")),
-        text_of(report, "leak"));
+        drill_show_string(report, "version"), json_integer_value(json_object_get(report, "seed")),
+        drill_show_string(report, "leak"));
     return err ? err : lethe_buf_status(out);
 }

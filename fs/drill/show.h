@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The report as one HTML file: no network, no script. It is a view of the JSON report, and holds pictures besides. */
+/* The report as one HTML file: no network, no script. It is a view of the JSON report, and holds pictures
+ * besides. */
 #ifndef LETHE_FS_DRILL_SHOW_H
 #define LETHE_FS_DRILL_SHOW_H
 
@@ -20,11 +21,15 @@ struct drill_show {
     size_t count;
 };
 
-/* A new column of pictures, to be filled by the caller; owned by the show. The last one again when all are taken. */
+/* A new column of pictures, to be filled by the caller; owned by the show. The last one again when all are
+ * taken. */
 struct lethe_raster *drill_show_column(struct drill_show *show, const char *title);
+/* The same for what lies in the vault, which is shown as noise is. */
+struct lethe_raster *drill_show_vault(struct drill_show *show);
 void drill_show_release(struct drill_show *show);
 
 /* Appends the page. */
-enum lethe_err drill_show_page(const struct drill_show *show, const json_t *report, struct lethe_buf *out) LETHE_MUST_CHECK;
+enum lethe_err drill_show_page(const struct drill_show *show, const json_t *report,
+                               struct lethe_buf *out) LETHE_MUST_CHECK;
 
 #endif

@@ -44,14 +44,18 @@ static enum lethe_err make(struct drill_tamper *t, size_t kind)
     return rooms[room].make(t, kind);
 }
 
-static void reset(struct drill_tamper *t)
+static enum lethe_err reset(struct drill_tamper *t)
 {
+    enum lethe_err err = t->device_back ? drill_tamper_remember(t, &t->seen) : LETHE_OK;
+
     drill_copy_reset(t->vault);
     if (t->second) {
         drill_copy_reset(t->second);
     }
     t->touched_count = 0;
     t->first[0] = '\0';
+    t->device_back = false;
+    return err;
 }
 
 static void quiet(void *context, enum lethe_log_level level, const char *text)
@@ -73,8 +77,8 @@ static enum lethe_err run(struct drill_tamper *t, size_t counts[KINDS][3])
         if (done % 16 == 0) {
             drill_progress(t->drill, "tampering", done, rounds);
         }
-        reset(t);
-        err = make(t, kind);
+        err = reset(t);
+        err = err ? err : make(t, kind);
         if (err == LETHE_ERR_NOT_FOUND) { /* nothing here to do that to; flipping a bit always works */
             err = LETHE_OK;
             continue;

@@ -23,6 +23,7 @@ struct drill_tamper {
     struct lethe_head seen;
     uint8_t tree[32];      /* digest of the tree as it is */
     bool pair_kept;        /* the vault holds a copy of the pair for new artifacts */
+    bool device_back;      /* the change at hand told the device something older */
     struct lethe_db *told; /* a device's memory of the newest epoch and nothing else */
     struct lethe_buf a, b;
     struct drill_object *objects; /* of the vault, then of the second store */
@@ -48,6 +49,9 @@ enum lethe_err drill_tamper_get(struct drill_tamper *t, const char *key,
  * if there is. */
 const struct drill_object *drill_tamper_pick(struct drill_tamper *t);
 const struct drill_object *drill_tamper_like(struct drill_tamper *t, const struct drill_object *like);
+/* What the device that the judge plays remembers as the newest epoch: until it is told otherwise, the one
+ * that is. */
+enum lethe_err drill_tamper_remember(struct drill_tamper *t, const struct lethe_head *head) LETHE_MUST_CHECK;
 /* The vault as the copy has it, with its owner's keys. */
 enum lethe_err drill_tamper_open(struct drill_tamper *t, struct lethe_vault **out) LETHE_MUST_CHECK;
 
@@ -62,7 +66,7 @@ enum lethe_err drill_tamper_judge(struct drill_tamper *t, enum drill_outcome *ou
 /* The changes, by what they are of; how: an index into the names. */
 #define DRILL_OBJECT_CHANGES 19
 #define DRILL_PIECE_CHANGES 5
-#define DRILL_HISTORY_CHANGES 12
+#define DRILL_HISTORY_CHANGES 13
 #define DRILL_SETTINGS_CHANGES 19
 extern const char *const drill_object_changes[DRILL_OBJECT_CHANGES];
 extern const char *const drill_piece_changes[DRILL_PIECE_CHANGES];

@@ -20,7 +20,8 @@ enum change {
     VAULT_BACK,
     SETTINGS_BACK,
     FORK,
-    LONGER_FORK
+    LONGER_FORK,
+    DEVICE_BACK
 };
 const char *const drill_history_changes[DRILL_HISTORY_CHANGES] = {"swap two journal segments",
                                                                   "duplicate a journal segment",
@@ -33,7 +34,8 @@ const char *const drill_history_changes[DRILL_HISTORY_CHANGES] = {"swap two jour
                                                                   "roll back the whole vault",
                                                                   "roll back vault.json",
                                                                   "a fork of equal length",
-                                                                  "a longer fork"};
+                                                                  "a longer fork",
+                                                                  "roll back the device"};
 
 /* The journal segments, in the order of their epochs: the first of them in t->objects, and how many. */
 static const struct drill_object *segments(const struct drill_tamper *t, size_t *count)
@@ -163,6 +165,25 @@ static enum lethe_err roll_back(struct drill_tamper *t, bool whole)
     return err ? err : move(t, &head);
 }
 
+/* The device's state as it was an epoch before, beside the vault of today. */
+static enum lethe_err device_back(struct drill_tamper *t)
+{
+    struct lethe_head head = t->seen;
+    struct lethe_segment newest = {0};
+    enum lethe_err err =
+        head.epoch == 0 ? LETHE_ERR_NOT_FOUND
+                        : lethe_segment_get(t->owner->vault, head.epoch, &head.segment, head.chain, &newest);
+
+    if (!err) {
+        head.epoch--;
+        memcpy(head.chain, newest.previous_chain, sizeof head.chain);
+        err = drill_tamper_remember(t, &head);
+        t->device_back = true;
+    }
+    lethe_segment_release(&newest);
+    return err;
+}
+
 /* vault.json as it is, under a head that names a newer one: what is left when a change of passphrase is put
  * back. */
 static enum lethe_err settings_back(struct drill_tamper *t)
@@ -215,6 +236,8 @@ enum lethe_err drill_change_history(struct drill_tamper *t, size_t how)
         return roll_back(t, how == VAULT_BACK);
     case SETTINGS_BACK:
         return settings_back(t);
+    case DEVICE_BACK:
+        return device_back(t);
     case FORK:
     case LONGER_FORK:
         return fork_off(t, how == LONGER_FORK);

@@ -152,6 +152,18 @@ static enum lethe_err find_structural(struct drill_tamper *t)
     return err;
 }
 
+enum lethe_err drill_tamper_remember(struct drill_tamper *t, const struct lethe_head *head)
+{
+    enum lethe_err err;
+
+    lethe_db_lock(t->told);
+    err = lethe_db_set_int(t->told, LETHE_CONFIG_EPOCH, (int64_t)head->epoch);
+    err = err ? err : lethe_db_set_blob(t->told, LETHE_CONFIG_CHAIN, head->chain, sizeof head->chain);
+    err = err ? err : lethe_db_commit(t->told);
+    lethe_db_unlock(t->told);
+    return err;
+}
+
 enum lethe_err drill_tamper_prepare(struct drill_tamper *t)
 {
     struct lethe_store *second = lethe_vault_second(t->owner->vault);
@@ -161,13 +173,7 @@ enum lethe_err drill_tamper_prepare(struct drill_tamper *t)
     snprintf(path, sizeof path, "%s/told", t->owner->scratch);
     err = err ? err : lethe_head_get(t->owner->vault, &t->seen, NULL);
     err = err ? err : lethe_db_open(path, t->owner->device_root, true, &t->told);
-    if (!err) {
-        lethe_db_lock(t->told);
-        err = lethe_db_set_int(t->told, LETHE_CONFIG_EPOCH, (int64_t)t->seen.epoch);
-        err = err ? err : lethe_db_set_blob(t->told, LETHE_CONFIG_CHAIN, t->seen.chain, sizeof t->seen.chain);
-        err = err ? err : lethe_db_commit(t->told);
-        lethe_db_unlock(t->told);
-    }
+    err = err ? err : drill_tamper_remember(t, &t->seen);
     t->pair_kept = !err && !lethe_vault_pair_verify(t->owner->vault, &t->seen.pair);
     err = err ? err : drill_copy_new(t->drill->store, &t->vault);
     t->objects = calloc(t->drill->count, sizeof *t->objects);

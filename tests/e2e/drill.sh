@@ -40,6 +40,7 @@ for kind in ("artifacts", "others"):
 assert report["inventory"]["artifacts"]["count"] >= 8
 assert report["inventory"]["repeated_nonces"] == 0 and report["inventory"]["unpadded"] == 0
 apart = report["photo_a_or_b"]
+assert apart["latents_that_differ_between_writes"] > 0.05, apart
 assert not apart["told"] and len(apart["distinguishers"]) == 5 and not apart["control"]["chance"], apart
 for pair in report["sealing"]:
     assert not pair["told"] and 0.99 < pair["npcr"] < 1 and 0.31 < pair["uaci"] < 0.36
@@ -83,6 +84,10 @@ assert all(s["photos"] > 3 for s in report["sizes"])
 assert leaked["judged_by"] == "the photos" and leaked["stored_artifacts"]["photos"] >= 8, leaked["stored_artifacts"]
 outside = {k["kind"]: k["files"] for k in report["outside_the_encrypter"]}
 assert outside["other files"] == 31 and outside["video"] == 0, outside
+kept = leaked["kept_artifacts"]
+assert kept["artifacts"] >= kept["pictures"] > 3 and kept["most_of_one"] >= 1, kept
+pairs = report["pairs"]
+assert pairs["kept_in_vault"] == pairs["opened_with_both_secrets"] > 0 == pairs["opened_without_device_secret"], pairs
 EOF
 grep -qE '(src|href)="?(http|//|[a-z]*\.)' "$WORK/report.html" && fail "the page asks for something from elsewhere"
 grep -qiE '<script|@import|url\(' "$WORK/report.html" && fail "the page has scripts or asks for something"
@@ -110,12 +115,17 @@ expect 1 "$LETHEFS" drill "$VAULT" --leak keys --passfile "$PASS" --pairs "$WORK
 expect 0 "$LETHEFS" drill "$VAULT" --json --leak device
 python3 -c 'import json, sys
 device = json.load(open(sys.argv[1]))["device"]
-assert device["files"] > 3 and device["bytes"] > 100000, device' "$WORK/out"
+assert device["files"] > 3 and device["bytes"] > 100000 and device["with_parts_of_key_slots"] == 0, device' "$WORK/out"
 find "$WORK/state" -printf '%p %s %T@\n' | sort | cmp - "$WORK/state-before" || fail "the drill changed the state"
 cp -a "$WORK/cache" "$WORK/marked"
 cp "$WORK/landscape-1.jpg" "$(find "$WORK/marked/lethefs" -mindepth 1 -type d | head -1)/thumbnail"
 expect 1 "$LETHEFS" drill "$VAULT" --json --leak device --cache-dir "$WORK/marked/lethefs"
 grep -q '"plaintext on the device"\|"no noise on the device"' "$WORK/out" || fail "a thumbnail in the cache was not found"
+
+rm "$WORK"/marked/lethefs/*/thumbnail
+cp "$VAULT/vault.json" "$(find "$WORK/marked/lethefs" -mindepth 1 -type d | head -1)/copy"
+expect 1 "$LETHEFS" drill "$VAULT" --json --leak device --cache-dir "$WORK/marked/lethefs"
+grep -q '"key slots on the device"' "$WORK/out" || fail "a copy of vault.json in the cache was not found"
 
 expect 3 "$LETHEFS" drill "$VAULT" --leak keys --extpass 'echo wrong'
 expect 3 env XDG_STATE_HOME="$WORK/nowhere" "$LETHEFS" drill "$VAULT" --leak keys --passfile "$PASS"
@@ -143,8 +153,9 @@ cp "$artifact" "$WORK/weak/a/Rome, 1994.png"
 planted "plaintext name"
 
 plant
-head -c 40000 /dev/urandom >"$WORK/weak/o/$(basename "$(dirname "$(find "$WORK/weak/o" -type f | head -1)")")/x"
-planted "plaintext name"
+mkdir -p "$WORK/weak/a/12"
+ln -s /etc/hostname "$WORK/weak/a/12/12$(printf '0%.0s' $(seq 30)).png"
+planted "plaintext name" # a link is none of ours, whatever it is called
 
 plant # sizes as they are
 for i in $(seq 10 29); do

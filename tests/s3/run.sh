@@ -101,6 +101,23 @@ expect 0 "set the clock" env FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f +1h "$LE
 # A proxy is asked by the name that it alone knows: the gateway serves as one.
 http_proxy=$AWS_ENDPOINT_URL "$LETHEFS" status "$VAULT" --endpoint http://bucket.invalid:7480 >"$WORK/out"
 
+# A breach drill of the bucket: it shows no more than a folder does, every change is noticed, and nothing is written.
+bucket() {
+    gateway_curl "$AWS_ENDPOINT_URL/$LETHE_S3_BUCKET?list-type=2"
+}
+bucket >"$WORK/before"
+expect 1 weaknesses "$LETHEFS" drill "$VAULT" --json --leak keys --passfile "$WORK/pass" --mutations 56
+python3 - "$WORK/out" <<'END'
+import json, sys
+report = json.load(open(sys.argv[1]))
+assert [w["name"] for w in report["weaknesses"]] == ["weak KDF"], report["weaknesses"] # 16 MiB a guess
+assert report["inventory"]["artifacts"]["count"] > 3 and report["inventory"]["foreign_names"] == 0
+tampering = report["tampering"]
+assert tampering["changes"] == 56 and tampering["undetected"] == 0 and tampering["detected"] > 40, tampering
+assert report["keys_leaked"]["tests"] >= 1
+END
+bucket | cmp - "$WORK/before" || fail "the drill changed the bucket"
+
 export XDG_STATE_HOME=$WORK/state-2 XDG_CACHE_HOME=$WORK/cache-2
 "$LETHEFS" recover "$VAULT" --recovery-file "$WORK/recovery" --passfile "$WORK/pass"
 "$LETHEFS" mount "$VAULT" "$MNT" --passfile "$WORK/pass"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Draws a handful of pictures, so that the project demonstrates and tests itself without anybody's photographs:
- *   lethe-samples FOLDER [SEED]
- * photo-like ones as JPEG (with an EXIF block and a comment) and PNG at several zlib levels, and RGBA sprites.
+ * Draws a handful of pictures, so that the project demonstrates and tests itself without anybody's
+ * photographs: lethe-samples FOLDER [SEED [COUNT]] photo-like ones as JPEG (with an EXIF block and a comment)
+ * and PNG at several zlib levels, and RGBA sprites. With a COUNT that many JPEGs instead, of a few sizes and
+ * qualities, named photo-0001.jpg and so on.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +37,8 @@ static int write_file(const char *folder, const char *name, const void *bytes, s
 static int write_png(const char *folder, const char *name, const struct lethe_raster *raster, int level)
 {
     struct lethe_buf png = {0};
-    int failed = lethe_png_write(raster, level, &png) != LETHE_OK || write_file(folder, name, png.data, png.len);
+    int failed =
+        lethe_png_write(raster, level, &png) != LETHE_OK || write_file(folder, name, png.data, png.len);
 
     lethe_buf_release(&png);
     return failed;
@@ -46,7 +48,8 @@ static int write_jpeg(const char *folder, const char *name, const struct lethe_r
                       bool progressive)
 {
     /* TIFF header, one IFD with an ImageDescription. */
-    static const uint8_t exif[] = "Exif\0\0II*\0\x08\0\0\0\x01\0\x0e\x01\x02\0\x0f\0\0\0\x1a\0\0\0\0\0\0\0lethefs sample";
+    static const uint8_t exif[] =
+        "Exif\0\0II*\0\x08\0\0\0\x01\0\x0e\x01\x02\0\x0f\0\0\0\x1a\0\0\0\0\0\0\0lethefs sample";
     struct jpeg_compress_struct jpeg;
     struct jpeg_error_mgr errors;
     unsigned char *bytes = NULL;
@@ -90,6 +93,26 @@ static int write_jpeg(const char *folder, const char *name, const struct lethe_r
     return failed;
 }
 
+static int write_many(const char *folder, uint64_t seed, unsigned count)
+{
+    static const uint32_t sizes[4][2] = {{400, 533}, {533, 400}, {480, 480}, {640, 427}};
+    struct lethe_raster photo = {0};
+    int failed = 0;
+
+    for (unsigned i = 0; i < count && !failed; i++) {
+        char name[64];
+
+        failed = lethe_raster_init(&photo, sizes[i % 4][0], sizes[i % 4][1], 3, 8) != LETHE_OK;
+        if (!failed) {
+            lethe_drawn_landscape(&photo, seed * 1000000 + i);
+            snprintf(name, sizeof name, "photo-%04u.jpg", i + 1);
+            failed = write_jpeg(folder, name, &photo, 75 + (int)(i % 5) * 5, i % 8 == 7);
+        }
+        lethe_raster_release(&photo);
+    }
+    return failed;
+}
+
 int main(int argc, char **argv)
 {
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
@@ -97,8 +120,11 @@ int main(int argc, char **argv)
     int failed = 0;
 
     if (argc < 2) {
-        fprintf(stderr, "usage: lethe-samples FOLDER [SEED]\n");
+        fprintf(stderr, "usage: lethe-samples FOLDER [SEED [COUNT]]\n");
         return 2;
+    }
+    if (argc > 3) {
+        return write_many(argv[1], seed, (unsigned)strtoul(argv[3], NULL, 10));
     }
     for (unsigned i = 0; i < 4 && !failed; i++) {
         static const uint32_t sizes[4][2] = {{640, 427}, {800, 600}, {333, 501}, {512, 512}};
