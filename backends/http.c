@@ -59,6 +59,7 @@ struct transfer {
     uint64_t start, sent, seen;
     size_t out_start;
     bool reserved, chunked;
+    bool headed; /* the empty line behind the headers has come */
     enum lethe_err err;
 };
 
@@ -362,6 +363,7 @@ static void forget(struct transfer *transfer)
     transfer->response->sends = sends;
     transfer->response->content_length = -1;
     transfer->chunked = false;
+    transfer->headed = false;
 }
 
 static size_t on_header(char *line, size_t size, size_t count, void *context)
@@ -377,6 +379,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
         if (space && (size_t)(line + len - space) >= 4) {
             transfer->response->status = (space[1] - '0') * 100 + (space[2] - '0') * 10 + (space[3] - '0');
         }
+    } else if (len == 2 && line[0] == '\r') {
+        transfer->headed = true;
     } else {
         take_header(transfer, line, len);
     }
@@ -547,7 +551,9 @@ static enum lethe_err set_options(struct transfer *transfer, struct curl_slist *
     return LETHE_OK;
 }
 
-/* Whether the end of the answer is known to be its end. A body that ends with its connection may be a part.
+/*
+ * Whether the end of the answer is known to be its end. A body that ends with its connection may be a part; and libcurl
+ * takes headers that do.
  */
 static bool whole(struct transfer *transfer)
 {
@@ -555,9 +561,9 @@ static bool whole(struct transfer *transfer)
     long version = 0;
 
     curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version);
-    return response->content_length >= 0 || transfer->chunked || version >= CURL_HTTP_VERSION_2_0 ||
+    return transfer->headed && (response->content_length >= 0 || transfer->chunked || version >= CURL_HTTP_VERSION_2_0 ||
            response->status == 204 || response->status == 304 ||
-           strcmp(transfer->request->method, "HEAD") == 0;
+           strcmp(transfer->request->method, "HEAD") == 0);
 }
 
 static void say_away(struct lethe_http *http, const struct transfer *transfer, const char *cause)

@@ -47,6 +47,7 @@ enum fake_fault {
     FAKE_SILENCE,   /* no answer until the client has gone */
     FAKE_GARBAGE,
     FAKE_ANSWER, /* what answer says, as it stands */
+    FAKE_CUT_ANSWER, /* the same, then the connection is closed */
 };
 
 struct fake_object {
@@ -390,15 +391,16 @@ static inline bool fake_answer(struct fake *fake, int fd, struct fake_request *r
         fault = fake_chance(fake);
     }
     strcpy(answer, fake->answer);
-    if (fault == FAKE_RESET || fault == FAKE_SILENCE || fault == FAKE_GARBAGE || fault == FAKE_ANSWER) {
+    if (fault == FAKE_RESET || fault == FAKE_SILENCE || fault == FAKE_GARBAGE || fault == FAKE_ANSWER ||
+        fault == FAKE_CUT_ANSWER) {
         pthread_mutex_unlock(&fake->lock);
         if (fault == FAKE_SILENCE) {
             while (recv(fd, &byte, 1, 0) > 0) {
             }
         } else if (fault == FAKE_GARBAGE) {
             fake_send(fd, "\x01\x02 what?\r\n\r\n", 12);
-        } else if (fault == FAKE_ANSWER) {
-            return fake_send(fd, answer, strlen(answer));
+        } else if (fault == FAKE_ANSWER || fault == FAKE_CUT_ANSWER) {
+            return fake_send(fd, answer, strlen(answer)) && fault == FAKE_ANSWER;
         } else {
             const struct linger now = {1, 0};
 
