@@ -81,9 +81,8 @@ static void op_init(void *context, struct fuse_conn_info *conn)
     static const unsigned wanted[] = {
         FUSE_CAP_ASYNC_READ,          FUSE_CAP_ATOMIC_O_TRUNC, FUSE_CAP_WRITEBACK_CACHE,
         FUSE_CAP_PARALLEL_DIROPS,     FUSE_CAP_READDIRPLUS,    FUSE_CAP_NO_OPENDIR_SUPPORT,
-        FUSE_CAP_CACHE_SYMLINKS, FUSE_CAP_ASYNC_DIO,
-        FUSE_CAP_EXPLICIT_INVAL_DATA, FUSE_CAP_HANDLE_KILLPRIV, FUSE_CAP_POSIX_ACL,
-        FUSE_CAP_DONT_MASK};
+        FUSE_CAP_CACHE_SYMLINKS,      FUSE_CAP_ASYNC_DIO,      FUSE_CAP_EXPLICIT_INVAL_DATA,
+        FUSE_CAP_HANDLE_KILLPRIV,     FUSE_CAP_POSIX_ACL,      FUSE_CAP_DONT_MASK};
     /*
      * Not READDIRPLUS_AUTO: programs like find and ls read a whole folder before they look at what it holds, which the
      * kernel takes for no interest in it, and then asks for each entry.
