@@ -7,7 +7,7 @@
 const struct lethe_image_limits lethe_image_limits_default = {
     .max_pixels = 200000000u,
     .max_bytes = (uint64_t)1 << 30,
-    .max_memory = (uint64_t)1 << 30,
+    .max_memory = ((uint64_t)1 << 30) - (96u << 20), /* the rest is for what does not grow with a picture */
 };
 
 /* Of the file itself, its copy that is rebuilt, and its parts. */

@@ -36,7 +36,7 @@ struct lethe_image_limits {
     uint64_t max_bytes;    /* of all samples or coefficients as held in memory */
     uint64_t max_memory;   /* of all that it takes to code the picture, as the functions below say; 0: no matter */
 };
-/* 200 megapixels, 1 GiB, 1 GiB. */
+/* 200 megapixels, 1 GiB, and what makes 1 GiB with two threads' bands and the like. */
 extern const struct lethe_image_limits lethe_image_limits_default;
 
 /*

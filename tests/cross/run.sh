@@ -24,8 +24,8 @@ SYS=$AT/$ARCH
 LIBRARIES="libpng-dev libpng16-16 libjpeg62-turbo-dev libjpeg62-turbo libsodium-dev libsodium23 libsqlite3-dev
     libsqlite3-0 libzstd-dev libzstd1 libxxhash-dev libxxhash0 libjansson-dev libjansson4 libcmocka-dev libcmocka0
     libfuse3-dev libfuse3-3 libcurl4-openssl-dev libcurl4 zlib1g-dev zlib1g"
-TESTS="test_kernels test_range test_latents test_pair test_photo_planes test_residual_coefs test_residual_samples
-    test_png test_jpeg test_photo test_deflate test_seal test_seal_golden test_golden"
+TESTS="${TESTS:-test_kernels test_range test_latents test_pair test_photo_planes test_residual_coefs test_residual_samples
+    test_png test_jpeg test_photo test_deflate test_seal test_seal_golden test_golden}"
 
 if [ ! -d "$SYS" ]; then
     KNOWN=$(dpkg --print-foreign-architectures)

@@ -8,7 +8,8 @@ from wire import Malformed
 
 _MASK = 0xFFFFFFFF
 # The quarter rounds of a double round, as indices of a, b, c, d.
-_ROUNDS = [(i, i + 4, i + 8, i + 12) for i in range(4)] + [(i, 4 + (i + 1) % 4, 8 + (i + 2) % 4, 12 + (i + 3) % 4) for i in range(4)]
+_ROUNDS = [(i, i + 4, i + 8, i + 12) for i in range(4)]
+_ROUNDS += [(i, 4 + (i + 1) % 4, 8 + (i + 2) % 4, 12 + (i + 3) % 4) for i in range(4)]
 
 
 def _rounds(x):

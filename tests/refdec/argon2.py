@@ -19,7 +19,8 @@ def _long_hash(data, length):
     return out + hashlib.blake2b(v, digest_size=length - len(out)).digest()
 
 
-_MIXES = [(i, i + 4, i + 8, i + 12) for i in range(4)] + [(i, 4 + (i + 1) % 4, 8 + (i + 2) % 4, 12 + (i + 3) % 4) for i in range(4)]
+_MIXES = [(i, i + 4, i + 8, i + 12) for i in range(4)]
+_MIXES += [(i, 4 + (i + 1) % 4, 8 + (i + 2) % 4, 12 + (i + 3) % 4) for i in range(4)]
 _ROWS = [[16 * r + i for i in range(16)] for r in range(8)]
 _COLUMNS = [[16 * i + 2 * c + j for i in range(8) for j in range(2)] for c in range(8)]
 _ORDER = [tuple(line[i] for i in mix) for line in _ROWS + _COLUMNS for mix in _MIXES]

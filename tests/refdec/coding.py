@@ -151,7 +151,7 @@ CHANCE, LOGIT = _tables()
 
 
 class Mixer:
-    """Decisions mixed from coins under weights; step None: the weights are objects that know their own."""
+    """Decisions mixed from coins under weights, which are changed."""
 
     def __init__(self, coder, limit, low, high):
         self.coder, self.limit, self.low, self.high = coder, limit, low, high

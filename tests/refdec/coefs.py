@@ -5,7 +5,7 @@ from operator import mul
 
 from coding import Mixer, RangeDecoder, Table, coin, decode_coin
 from samples_strong import l, s, toward_zero
-from wire import Reader, clamp, require
+from wire import clamp, require
 
 COIN_LIMIT = 250
 LOW, HIGH = 16, 65520
@@ -28,7 +28,7 @@ def _cosine(u, x):
         return 1448
     n = (2 * x + 1) * u % 32
     n = min(n, 32 - n)
-    return _COSINES[n] if n <= 8 and n < 8 else 0 if n == 8 else -_COSINES[16 - n]
+    return 0 if n == 8 else _COSINES[n] if n < 8 else -_COSINES[16 - n]
 
 
 _DCT = [[_cosine(u, x) for x in range(8)] for u in range(8)]

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """
-draw_photos.py [NAME...] | --large PNG JPEG: draws the small photos of tests/golden/photos, one for every kind of PNG and JPEG that the
-format tells apart. They are committed, because other versions of zlib and libjpeg may write other files;
-tests/golden/vectors is made of them by lethe-golden. Ordinary JPEGs come from cjpeg, odd ones from the writer here.
+draw_photos.py [NAME...] | --large PNG JPEG: draws the small photos of tests/golden/photos, one for every kind of PNG
+and JPEG that the format tells apart (or two larger ones, for golden_vault.sh). They are committed, because other
+versions of zlib and libjpeg may write other files; tests/golden/vectors is made of them by lethe-golden. Ordinary JPEGs
+come from cjpeg, odd ones from the writer here.
 """
 
 import math
@@ -60,7 +61,9 @@ def scene(width, height, seed=1):
 # --- PNG ---
 
 
-def write_png(rows, colour, depth, compress, interlace=0, before=b"", between=None, behind=b"", filters=None, tail=None):
+def write_png(
+    rows, colour, depth, compress, interlace=0, before=b"", between=None, behind=b"", filters=None, tail=None
+):
     """rows of tuples of values. before: chunks before IDAT; between: how to cut IDATs; tail: instead of Adler-32."""
     layout = png.Layout.__new__(png.Layout)
     layout.width, layout.height = len(rows[0]), len(rows)
@@ -73,7 +76,8 @@ def write_png(rows, colour, depth, compress, interlace=0, before=b"", between=No
     if tail is not None:
         stream = stream[:-4] + tail
     cuts = between or [len(stream)]
-    out = SIGNATURE + png._chunk(b"IHDR", struct.pack(">IIBBBBB", layout.width, layout.height, depth, colour, 0, 0, interlace))
+    header = struct.pack(">IIBBBBB", layout.width, layout.height, depth, colour, 0, 0, interlace)
+    out = SIGNATURE + png._chunk(b"IHDR", header)
     out += before
     for size in cuts:
         if stream or not size:
@@ -455,7 +459,7 @@ def _():
     plain += segment(0xC4, b"\x13" + bytes(counts) + bytes(symbols)) + sos([1, 2, 3], [0, 0x10, 0x10], 0, 0, 1)
     plain += sos([1], [3], 1, 5, 1) + sos([1], [3], 6, 63, 1) + sos([1], [3], 1, 63, 0x10) + sos([2], [3], 1, 63)
     plain += sos([3], [3], 1, 63, 0) + sos([1, 2, 3], [0, 0, 0], 0, 0, 0x10) + b"\xff\xd9"
-    return write_jpeg(plain, three(30), {1: b"\x20", 2: bytes([64]) + b"\0" + b"\1\0\3" + b"\0", 3: b"\x20", 4: b"\x10"})
+    return write_jpeg(plain, three(30), {1: b"\x20", 2: bytes([64]) + b"\0" + b"\1\0\1" + b"\0", 3: b"\x20", 4: b"\x10"})
 
 
 @photo("deep.jpg")

@@ -4,7 +4,7 @@
 from operator import mul
 import struct
 
-from wire import H, Malformed, Reader, clamp, require
+from wire import H, Reader, clamp, require
 
 
 class _Weights(Reader):

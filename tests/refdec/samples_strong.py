@@ -106,8 +106,6 @@ class Channel:
         self.low, self.high = band.ranges[index]
         self.h = band.xhat[index]
         self.before = max(0, index - band.alpha)  # colour channels coded before
-        if band.alpha and index == 0:
-            self.before = 0
         self.squares = LeastSquares(17 if self.before >= 2 else 14, band.width)
         self.coins = Table(coin)
         self.weights = {}

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A decoder of zstd frames (RFC 8878), without dictionaries."""
 
-import struct
-
 from wire import Malformed, Reader, require
 
 
