@@ -456,6 +456,7 @@ FAST_INLINE void FAST(decode_lanes)(struct FAST(band) *s, struct FAST(lane) *lan
             l[k].w4 = w[4];
         }
         for (uint32_t i = b * FAST_BLOCK; i < end; i++) {
+#pragma GCC unroll 4
             for (unsigned k = 0; k < count; k++) {
                 FAST(decode_sample)(&l[k], i);
             }

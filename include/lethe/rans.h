@@ -82,7 +82,7 @@ static inline uint32_t lethe_rans_renew(uint32_t state, const uint8_t **at)
     unsigned low = state < LETHE_RANS_START;
 
     *at += low * 2;
-    return low ? longer : state;
+    return state ^ ((state ^ longer) & (0u - low)); /* nobody can foresee it: no branch */
 }
 
 static inline unsigned lethe_rans_decode(uint32_t *state, const struct lethe_rans_table *table, const uint8_t **at)
@@ -92,9 +92,9 @@ static inline unsigned lethe_rans_decode(uint32_t *state, const struct lethe_ran
     const struct lethe_rans_bucket *bucket = &table->bucket[number];
     unsigned other = place >= bucket->cut;
 
-    x = bucket->freq[other] * (x >> LETHE_RANS_BITS) + ((place + (other ? bucket->offset : 0)) & 0xffff);
+    x = bucket->freq[other] * (x >> LETHE_RANS_BITS) + ((place + (bucket->offset & (0u - other))) & 0xffff);
     *state = lethe_rans_renew(x, at);
-    return other ? bucket->other : number;
+    return number ^ ((number ^ bucket->other) & (0u - other));
 }
 
 static inline uint32_t lethe_rans_decode_raw(uint32_t *state, unsigned count, const uint8_t **at)
