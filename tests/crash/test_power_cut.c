@@ -5,7 +5,8 @@
  * the tree is one moment of that life, not older than what was made durable; the vault holds a moment that
  * was published; both go on from there. Some of the lives after a crash are recorded and cut as well.
  *
- * LETHE_TEST_SEED repeats a run, LETHE_LONG=1 makes 10,000 crashes of it.
+ * Every third life publishes beside its work, every fourth has a second store. LETHE_TEST_SEED repeats a run,
+ * LETHE_LONG=1 makes 10,000 crashes of it.
  */
 #include "tests/crash/crash_life.h"
 #include "tests/crash/recorder_private.h"
@@ -15,7 +16,7 @@
 
 #define POINTS_QUICK 200
 #define POINTS_LONG 10000
-#define POINTS_OF_A_LIFE 100
+#define POINTS_OF_A_LIFE 70
 #define STEPS 60
 #define AGAIN_STEPS 8
 #define AGAIN_POINTS 4
@@ -303,6 +304,7 @@ static void make_image(const struct fixture *fixture, const struct point *point,
     snprintf(image->vault, sizeof image->vault, "%s/vault", image->folder);
     snprintf(image->state, sizeof image->state, "%s/state", image->folder);
     snprintf(image->cache, sizeof image->cache, "%s/cache", image->folder);
+    snprintf(image->second, sizeof image->second, "%s/second", image->folder);
     image->session = NULL;
     image->sealer = NULL;
     rec_crash(point->k, point->how, point->seed, image->folder);
@@ -383,6 +385,7 @@ static void test_power_cut(void **state)
 
         life_seed = random = seed + lives++;
         make_fixture(&fixture);
+        fixture.fidelity = life_seed % 4 == 3 ? LETHE_FIDELITY_SPLIT : LETHE_FIDELITY_EXACT;
         assert_int_equal(fixture_init(&fixture), LETHE_OK);
         assert_int_equal(fixture_open(&fixture), LETHE_OK);
         assert_int_equal(fixture_publish(&fixture), LETHE_OK);

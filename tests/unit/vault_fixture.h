@@ -337,6 +337,7 @@ static inline struct lethe_session_options fixture_options(struct fixture *fixtu
         .effort = LETHE_EFFORT_FAST,
         .at = INT64_MAX,
         .owner = {.uid = 1000, .gid = 100},
+        .residuals = fixture->fidelity == LETHE_FIDELITY_SPLIT ? fixture->second : NULL,
         .decorate = trouble_decorate,
         .decorate_context = &fixture->trouble,
     };
