@@ -139,15 +139,20 @@ static enum lethe_err walk(struct gc *gc)
     uint8_t chain[32];
     uint64_t lowest = 0; /* the oldest snapshot that a segment named */
     bool found = false;
-    enum lethe_err err = lethe_head_get(vault, &head, NULL);
-    uint64_t epoch = err ? 0 : head.epoch;
+    uint64_t epoch = 0;
     int64_t known = 0;
+    enum lethe_err err;
 
-    /* From an older head, what newer epochs need would look like garbage. */
-    err = err ? err : lethe_vault_refuse_others(vault);
+    /*
+     * From an older head, what newer epochs need would look like garbage. Asked in this order: the publisher may move
+     * the head while we look.
+     */
     lethe_db_lock(gc->options->db);
-    err = err ? err : lethe_db_get_int(gc->options->db, LETHE_CONFIG_EPOCH, 0, &known);
+    err = lethe_db_get_int(gc->options->db, LETHE_CONFIG_EPOCH, 0, &known);
     lethe_db_unlock(gc->options->db);
+    err = err ? err : lethe_head_get(vault, &head, NULL);
+    err = err ? err : lethe_vault_refuse_others(vault);
+    epoch = err ? 0 : head.epoch;
     if (!err && epoch < (uint64_t)known) {
         lethe_log(LETHE_LOG_ERROR, "the vault's head is older than what this device published: nothing is collected");
         err = lethe_vault_binding(vault) == LETHE_BINDING_OURS ? LETHE_ERR_UNREACHABLE : LETHE_ERR_INTEGRITY;

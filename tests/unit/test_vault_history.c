@@ -215,6 +215,45 @@ static void test_collect_faults(void **state)
     release(&fixture);
 }
 
+static void publish_meanwhile(void *context)
+{
+    assert_int_equal(fixture_publish(context), LETHE_OK);
+}
+
+/* An epoch is published between any two calls of a collection, as by the publisher's thread. */
+static void test_collect_beside_publishing(void **state)
+{
+    struct lethe_gc_result result;
+    struct fixture fixture;
+    bool hit = true;
+
+    (void)state;
+    make_history(&fixture);
+    fixture_close(&fixture);
+    fixture_save(&fixture);
+    for (unsigned nth = 1; hit; nth += nth < 8 ? 1 : 11) {
+        char *expected;
+
+        fixture_load(&fixture);
+        assert_int_equal(fixture_open(&fixture), LETHE_OK);
+        stir(&fixture, nth);
+        expected = fixture_describe(fixture.session);
+        fixture.trouble.meanwhile = publish_meanwhile;
+        fixture.trouble.meanwhile_context = &fixture;
+        fixture_arm(&fixture, TROUBLE_NONE, nth);
+        assert_int_equal(collect(&fixture, 0, &result), LETHE_OK);
+        hit = !fixture.trouble.meanwhile;
+        fixture.trouble.meanwhile = NULL;
+        fixture_arm(&fixture, TROUBLE_NONE, 0);
+        assert_int_equal(fixture_publish(&fixture), LETHE_OK);
+        fixture_assert_refs(fixture.session);
+        fixture_close(&fixture);
+        fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, expected);
+        free(expected);
+    }
+    release(&fixture);
+}
+
 #define PACKS "SELECT %s FROM object WHERE kind = 4 AND refs > 0"
 
 static int64_t packs(struct fixture *fixture, const char *what)
@@ -338,6 +377,7 @@ int main(void)
         cmocka_unit_test(test_moments),
         cmocka_unit_test(test_collect_all),
         cmocka_unit_test(test_collect_faults),
+        cmocka_unit_test(test_collect_beside_publishing),
         cmocka_unit_test(test_repack),
         cmocka_unit_test(test_repack_faults),
     };

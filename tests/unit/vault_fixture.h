@@ -52,6 +52,8 @@ struct trouble {
     unsigned calls;
     bool hit;
     bool no_conditions; /* the backend has no conditional writes */
+    void (*meanwhile)(void *context); /* is called once, before the answer of the call that is hit */
+    void *meanwhile_context;
 };
 
 struct trouble_store {
@@ -103,6 +105,12 @@ static inline enum lethe_err trouble_after(struct lethe_store *store, enum lethe
 
     if (!trouble_here(trouble, true)) {
         return err;
+    }
+    if (trouble->meanwhile) {
+        void (*meanwhile)(void *) = trouble->meanwhile;
+
+        trouble->meanwhile = NULL;
+        meanwhile(trouble->meanwhile_context);
     }
     if (trouble->kind == TROUBLE_CRASH_AFTER) {
         _exit(FIXTURE_CRASHED);
