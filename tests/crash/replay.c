@@ -149,7 +149,9 @@ static void put(struct image *image, uint64_t offset, const uint8_t *bytes, size
     if (offset + len > image->size) {
         resize(image, offset + len);
     }
-    memcpy(image->data + offset, bytes, len);
+    if (len > 0) {
+        memcpy(image->data + offset, bytes, len);
+    }
 }
 
 static void apply(struct image *image, const struct rec_op *op)
