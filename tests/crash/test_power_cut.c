@@ -10,6 +10,7 @@
  */
 #include "tests/crash/crash_life.h"
 #include "tests/crash/recorder_private.h"
+#include "tests/long.h"
 
 #include <ftw.h>
 #include <sys/statvfs.h>
@@ -371,7 +372,7 @@ static void test_power_cut(void **state)
 {
     const char *given = getenv("LETHE_TEST_SEED"), *points = getenv("LETHE_TEST_POINTS");
     uint64_t seed = given ? strtoull(given, NULL, 10) : 1;
-    unsigned wanted = points ? (unsigned)atoi(points) : getenv("LETHE_LONG") ? POINTS_LONG : POINTS_QUICK;
+    unsigned wanted = points ? (unsigned)atoi(points) : test_is_long() ? POINTS_LONG : POINTS_QUICK;
     size_t operations = 0;
     unsigned lives = 0;
 
@@ -415,7 +416,7 @@ static bool next_point(struct point *point)
     bool last = point->k == rec.op_count;
 
     point->seed += 7919;
-    if (getenv("LETHE_LONG") || last) {
+    if (test_is_long() || last) {
         point->k += ++point->how == REC_CRASHES;
     } else {
         size_t steps = rec.op_count / 24 + 1;

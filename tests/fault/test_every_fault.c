@@ -11,6 +11,7 @@
  * What fails says how to repeat it.
  */
 #include "tests/crash/recorder.h"
+#include "tests/long.h"
 #include "tests/unit/vault_fixture.h"
 
 #include <ftw.h>
@@ -742,7 +743,7 @@ static void every(enum source source, int kind, bool on, bool (*attempt)(const s
     seed += (uint64_t)source * 64 + (uint64_t)kind * 2 + on;
     do {
         uint64_t stride =
-            getenv("LETHE_LONG") || plan.what == 2 ? 1 : 1 + fixture_random(&seed) % (1 + plan.nth * 3);
+            test_is_long() || plan.what == 2 ? 1 : 1 + fixture_random(&seed) % (1 + plan.nth * 3);
 
         plan.nth += stride;
         runs++;

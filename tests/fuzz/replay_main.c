@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/long.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define INPUT_MAX (1u << 16)
@@ -214,8 +216,8 @@ static double now(void)
 int main(int argc, char **argv)
 {
     static const int deadly[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
-    const char *wish = getenv("SEED"), *is_long = getenv("LETHE_LONG");
-    double end, seconds = is_long && *is_long && strcmp(is_long, "0") != 0 ? 30 : 2;
+    const char *wish = getenv("SEED");
+    double end, seconds = test_is_long() ? 30 : 2;
     static uint8_t bytes[INPUT_MAX];
 
     /* The quick form is the same every time, so that nobody's change is held up by another's fault. */

@@ -6,6 +6,7 @@
  *
  * A fixed number of operations each; LETHE_LONG=1: ten minutes, and files that outgrow the cache.
  */
+#include "tests/long.h"
 #include "tests/unit/vault_fixture.h"
 
 #include <linux/falloc.h>
@@ -389,7 +390,7 @@ static void test_stress(void **state)
     assert_int_equal(fixture_init(&fixture), LETHE_OK);
     open_session(true);
     furnish();
-    if (getenv("LETHE_LONG")) {
+    if (test_is_long()) {
         end = time(NULL) + LONG_SECONDS;
         max_size = 600000;
     }

@@ -24,6 +24,7 @@
 #include "fs/drill/diffusion.h"
 #include "fs/drill/drill.h"
 #include "fs/drill/picture.h"
+#include "tests/long.h"
 
 #define SIDE 32
 #define AREA (SIDE * SIDE)
@@ -226,18 +227,11 @@ static void close_world(struct world *w)
     free(w->mean_sprite);
 }
 
-static bool is_long(void)
-{
-    const char *text = getenv("LETHE_LONG");
-
-    return text && *text;
-}
-
 static void published_experiment(void **state)
 {
     static const unsigned quick[] = {20, 100, 1000}, all[] = {1, 10, 20, 50, 100, 150, 200, 300, 400, 600, 1000};
-    const unsigned *times = is_long() ? all : quick;
-    size_t steps = is_long() ? sizeof all / sizeof *all : sizeof quick / sizeof *quick;
+    const unsigned *times = test_is_long() ? all : quick;
+    size_t steps = test_is_long() ? sizeof all / sizeof *all : sizeof quick / sizeof *quick;
     static const struct {
         bool fixed, alpha;
         const char *name;
@@ -250,7 +244,7 @@ static void published_experiment(void **state)
     struct world w;
 
     (void)state;
-    open_world(&w, is_long() ? MOST : 160);
+    open_world(&w, test_is_long() ? MOST : 160);
     mean = judge(&w, MEAN, w.train, w.count);
     print_message("%zu sprites, %zu of them learned from; the mean sprite: %.2f dB, SSIM %.3f\n", w.count, w.train, mean.psnr,
                   mean.ssim);

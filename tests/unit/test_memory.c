@@ -23,6 +23,7 @@
 #include "fs/cli/drawn.h"
 #include "lethe/codec.h"
 #include "lethe/seal.h"
+#include "tests/long.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SHADOWED true /* memory is counted otherwise */
@@ -175,7 +176,7 @@ static void pictures(void **unused)
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         bounded(&kinds[i]);
     }
-    if (getenv("LETHE_LONG")) {
+    if (test_is_long()) {
         bounded(&(struct kind){"100 MB of RGB", 3, 8, 5770, false});
         bounded(&(struct kind){"JPEG", 3, 8, 7000, true});
     }

@@ -21,6 +21,7 @@
 #include "lethe/codec.h"
 #include "lethe/seal.h"
 #include "lethe/weights.h"
+#include "tests/long.h"
 
 #define FOLDER "../shared/photos/dev/photo"
 #define FILE_MAX (64u << 20)
@@ -136,8 +137,7 @@ static void add_photo(const struct names *names, size_t i, unsigned strength, st
 static void artifact_alone(void **state)
 {
     const struct names *names = *state;
-    const char *is_long = getenv("LETHE_LONG");
-    unsigned strengths = is_long && *is_long ? LETHE_STRENGTHS : 1;
+    unsigned strengths = test_is_long() ? LETHE_STRENGTHS : 1;
 
     if (names->count == 0) {
         skip();

@@ -3,6 +3,7 @@
 #include "vault_fixture.h"
 
 #include "fs/cli/keys.h"
+#include "tests/long.h"
 
 static void add(struct fixture *fixture, const char *name, unsigned seed)
 {
@@ -239,7 +240,7 @@ static void vaults_move_between_stores(void **state)
 static void faults_lose_nothing(void **state)
 {
     static const enum trouble_kind kinds[] = {TROUBLE_FAIL, TROUBLE_FAIL_ON, TROUBLE_LOST, TROUBLE_LOST_ON};
-    const unsigned ways = getenv("LETHE_LONG") ? 4 : 1;
+    const unsigned ways = test_is_long() ? 4 : 1;
     struct fixture fixture;
     bool hit = true;
 
