@@ -160,7 +160,11 @@ static enum lethe_err make_version(struct lethe_dir *dir, int root, const char *
     if (err) {
         return err == LETHE_ERR_EXISTS ? LETHE_ERR_CONFLICT : err;
     }
-    if (lethe_dir_fsync(dir, root) || lethe_dir_versions(dir, root, key, &versions)) {
+    if (lethe_dir_fsync(dir, root)) {
+        (void)unlinkat(root, name, 0); /* a power cut might take it: it must not be read back as if it were done */
+        return LETHE_ERR_UNREACHABLE;
+    }
+    if (lethe_dir_versions(dir, root, key, &versions)) {
         return LETHE_ERR_UNREACHABLE; /* the name is there; whether it stays, nobody knows */
     }
     newest = versions.count > 0 ? versions.numbers[versions.count - 1] : number;
