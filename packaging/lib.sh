@@ -53,6 +53,16 @@ install_packages() {
     [ -z "${MISSING// /}" ] || die "still missing: $MISSING"
 }
 
+# Installs those that a test does without where they are missing.
+install_extras() {
+    local name
+    for name in $(missing_packages extra); do
+        apt-cache show "$name" >/dev/null 2>&1 &&
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$name" >/dev/null ||
+            echo "without $name: what needs it is not tested"
+    done
+}
+
 # Mounting needs /dev/fuse, readable and writable by whoever mounts.
 need_fuse() {
     [ -e /dev/fuse ] || as_root modprobe fuse 2>/dev/null || true

@@ -16,8 +16,8 @@
 #include "lethe/seal.h"
 #include "lethe/train.h"
 
-#define STEPS 24
-#define REPORT 6
+#define STEPS 12
+#define REPORT 3
 
 struct losses {
     double loss[STEPS / REPORT];
