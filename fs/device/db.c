@@ -267,6 +267,20 @@ enum lethe_err lethe_db_step(struct lethe_db *db, sqlite3_stmt *statement, bool 
     return db->failed ? LETHE_ERR_IO : step(db, statement, row);
 }
 
+void lethe_db_bind_id(sqlite3_stmt *statement, int index, const struct lethe_id *id)
+{
+    sqlite3_bind_blob(statement, index, id->bytes, sizeof id->bytes, SQLITE_STATIC);
+}
+
+bool lethe_db_column_id(sqlite3_stmt *statement, int column, struct lethe_id *out)
+{
+    if (sqlite3_column_bytes(statement, column) != (int)sizeof out->bytes) {
+        return false;
+    }
+    memcpy(out->bytes, sqlite3_column_blob(statement, column), sizeof out->bytes);
+    return true;
+}
+
 enum lethe_err lethe_db_run(struct lethe_db *db, sqlite3_stmt *statement)
 {
     bool row = false;

@@ -41,6 +41,10 @@ sqlite3 *lethe_db_handle(struct lethe_db *db);
  * cleared. Valid until the next call with the same sql. Owned by db.
  */
 enum lethe_err lethe_db_statement(struct lethe_db *db, const char *sql, sqlite3_stmt **out) LETHE_MUST_CHECK;
+/* An identifier as a parameter; borrowed until the statement is reset. */
+void lethe_db_bind_id(sqlite3_stmt *statement, int index, const struct lethe_id *id);
+/* A column of 16 bytes; false when the row holds something else. */
+bool lethe_db_column_id(sqlite3_stmt *statement, int column, struct lethe_id *out);
 /* Steps a statement that returns no row, and resets it. */
 enum lethe_err lethe_db_run(struct lethe_db *db, sqlite3_stmt *statement) LETHE_MUST_CHECK;
 /* Steps to the next row: *row is false at the end (then the statement was reset). */

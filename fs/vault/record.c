@@ -27,21 +27,6 @@ enum lethe_err lethe_record_add(struct lethe_record *record, const struct lethe_
     return LETHE_OK;
 }
 
-static void bind_id(sqlite3_stmt *statement, int index, const struct lethe_id *id)
-{
-    sqlite3_bind_blob(statement, index, id->bytes, sizeof id->bytes, SQLITE_STATIC);
-}
-
-/* A 16-byte column; false when the row holds something else. */
-static bool column_id(sqlite3_stmt *statement, int index, struct lethe_id *out)
-{
-    if (sqlite3_column_bytes(statement, index) != (int)sizeof out->bytes) {
-        return false;
-    }
-    memcpy(out->bytes, sqlite3_column_blob(statement, index), sizeof out->bytes);
-    return true;
-}
-
 static enum lethe_err store_content(struct lethe_db *db, const struct lethe_record *record)
 {
     sqlite3_stmt *statement;
@@ -53,7 +38,7 @@ static enum lethe_err store_content(struct lethe_db *db, const struct lethe_reco
     if (err) {
         return err;
     }
-    bind_id(statement, 1, &record->content);
+    lethe_db_bind_id(statement, 1, &record->content);
     sqlite3_bind_int64(statement, 2, (int64_t)record->size);
     sqlite3_bind_int(statement, 3, (int)record->kind);
     sqlite3_bind_int(statement, 4, (int)record->reason);
@@ -63,7 +48,7 @@ static enum lethe_err store_content(struct lethe_db *db, const struct lethe_reco
         sqlite3_bind_int64(statement, 7, record->height);
         sqlite3_bind_int64(statement, 8, (int64_t)record->error);
         sqlite3_bind_int64(statement, 9, (int64_t)record->samples);
-        bind_id(statement, 10, &record->pair);
+        lethe_db_bind_id(statement, 10, &record->pair);
         if (record->alone > 0) {
             sqlite3_bind_int64(statement, 11, (int64_t)record->alone);
         }
@@ -83,15 +68,15 @@ static enum lethe_err store_piece(struct lethe_db *db, const struct lethe_record
     if (err) {
         return err;
     }
-    bind_id(statement, 1, &record->content);
+    lethe_db_bind_id(statement, 1, &record->content);
     sqlite3_bind_int64(statement, 2, (int64_t)seq);
     sqlite3_bind_int(statement, 3, (int)piece->kind);
     sqlite3_bind_int64(statement, 4, (int64_t)piece->start);
     sqlite3_bind_int64(statement, 5, (int64_t)piece->length);
-    bind_id(statement, 6, &piece->object);
+    lethe_db_bind_id(statement, 6, &piece->object);
     sqlite3_bind_int64(statement, 7, (int64_t)piece->offset);
     sqlite3_bind_int64(statement, 8, (int64_t)piece->stored);
-    bind_id(statement, 9, &piece->origin);
+    lethe_db_bind_id(statement, 9, &piece->origin);
     sqlite3_bind_int64(statement, 10, (int64_t)piece->position);
     err = lethe_db_run(db, statement);
     if (err) {
@@ -104,7 +89,7 @@ static enum lethe_err store_piece(struct lethe_db *db, const struct lethe_record
     if (err) {
         return err;
     }
-    bind_id(statement, 1, &piece->object);
+    lethe_db_bind_id(statement, 1, &piece->object);
     sqlite3_bind_int(statement, 2, (int)piece->object_kind);
     sqlite3_bind_int64(statement, 3, (int64_t)piece->object_size);
     return lethe_db_run(db, statement);
@@ -143,7 +128,7 @@ static enum lethe_err load_pieces(struct lethe_db *db, struct lethe_record *reco
     if (err) {
         return err;
     }
-    bind_id(statement, 1, &record->content);
+    lethe_db_bind_id(statement, 1, &record->content);
     while (!(err = lethe_db_step(db, statement, &row)) && row) {
         struct lethe_piece piece = {
             .kind = (enum lethe_piece_kind)sqlite3_column_int(statement, 0),
@@ -156,7 +141,7 @@ static enum lethe_err load_pieces(struct lethe_db *db, struct lethe_record *reco
             .position = (uint64_t)sqlite3_column_int64(statement, 9),
         };
 
-        if (!column_id(statement, 3, &piece.object) || !column_id(statement, 8, &piece.origin)) {
+        if (!lethe_db_column_id(statement, 3, &piece.object) || !lethe_db_column_id(statement, 8, &piece.origin)) {
             err = LETHE_ERR_INTEGRITY;
         } else {
             err = lethe_record_add(record, &piece);
@@ -183,7 +168,7 @@ enum lethe_err lethe_record_load(struct lethe_db *db, const struct lethe_id *con
     if (err) {
         goto out;
     }
-    bind_id(statement, 1, content);
+    lethe_db_bind_id(statement, 1, content);
     err = lethe_db_step(db, statement, &row);
     if (!err && !row) {
         err = LETHE_ERR_NOT_FOUND;
@@ -195,7 +180,7 @@ enum lethe_err lethe_record_load(struct lethe_db *db, const struct lethe_id *con
     record->kind = (enum lethe_record_kind)sqlite3_column_int(statement, 1);
     record->reason = (enum lethe_reason)sqlite3_column_int(statement, 2);
     if (sqlite3_column_bytes(statement, 3) == (int)sizeof record->digest) {
-        record->has_photo = column_id(statement, 8, &record->pair);
+        record->has_photo = lethe_db_column_id(statement, 8, &record->pair);
         memcpy(record->digest, sqlite3_column_blob(statement, 3), sizeof record->digest);
         record->width = (uint32_t)sqlite3_column_int64(statement, 4);
         record->height = (uint32_t)sqlite3_column_int64(statement, 5);
@@ -222,7 +207,7 @@ enum lethe_err lethe_record_kind(struct lethe_db *db, const struct lethe_id *con
     lethe_db_lock(db);
     err = lethe_db_statement(db, "SELECT kind FROM content WHERE id = ?", &statement);
     if (!err) {
-        bind_id(statement, 1, content);
+        lethe_db_bind_id(statement, 1, content);
         err = lethe_db_step(db, statement, &row);
         if (!err && row) {
             *kind = (enum lethe_record_kind)sqlite3_column_int(statement, 0);
@@ -253,7 +238,7 @@ static enum lethe_err find_digest(struct lethe_db *db, const char *sql, const ui
     if (!err) {
         sqlite3_bind_blob(statement, 1, digest, 32, SQLITE_STATIC);
         err = lethe_db_step(db, statement, &row);
-        if (!err && (!row || !column_id(statement, 0, &id))) {
+        if (!err && (!row || !lethe_db_column_id(statement, 0, &id))) {
             err = LETHE_ERR_NOT_FOUND;
         }
         sqlite3_reset(statement);
@@ -290,7 +275,7 @@ static enum lethe_err remove_rows(struct lethe_db *db, const struct lethe_id *co
 
         err = lethe_db_statement(db, steps[i], &statement);
         if (!err) {
-            bind_id(statement, 1, content);
+            lethe_db_bind_id(statement, 1, content);
             if (sqlite3_bind_parameter_count(statement) > 1) {
                 sqlite3_bind_int64(statement, 2, (int64_t)epoch);
             }

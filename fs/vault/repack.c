@@ -53,20 +53,6 @@ static void forget_members(struct repack *repack)
     repack->count = 0;
 }
 
-static void bind_id(sqlite3_stmt *statement, int index, const struct lethe_id *id)
-{
-    sqlite3_bind_blob(statement, index, id->bytes, sizeof id->bytes, SQLITE_STATIC);
-}
-
-static bool column_id(sqlite3_stmt *statement, int index, struct lethe_id *out)
-{
-    if (sqlite3_column_bytes(statement, index) != (int)sizeof out->bytes) {
-        return false;
-    }
-    memcpy(out->bytes, sqlite3_column_blob(statement, index), sizeof out->bytes);
-    return true;
-}
-
 /* The first pack behind *id of which less than half is in use; *found is false at the end. */
 static enum lethe_err next_pack(struct lethe_db *db, struct lethe_id *id, uint64_t *size, bool *found)
 {
@@ -88,7 +74,7 @@ static enum lethe_err next_pack(struct lethe_db *db, struct lethe_id *id, uint64
         err = lethe_db_step(db, statement, found);
     }
     if (!err && *found) {
-        if (!column_id(statement, 0, id)) {
+        if (!lethe_db_column_id(statement, 0, id)) {
             err = LETHE_ERR_INTEGRITY;
         }
         *size = (uint64_t)sqlite3_column_int64(statement, 1);
@@ -119,7 +105,7 @@ static enum lethe_err next_member(struct lethe_db *db, const struct lethe_id *fr
         " ORDER BY offset LIMIT 1",
         &statement);
     if (!err) {
-        bind_id(statement, 1, from);
+        lethe_db_bind_id(statement, 1, from);
         sqlite3_bind_int64(statement, 2, after);
         err = lethe_db_step(db, statement, &row);
     }
@@ -127,7 +113,7 @@ static enum lethe_err next_member(struct lethe_db *db, const struct lethe_id *fr
         member->offset = (uint64_t)sqlite3_column_int64(statement, 0);
         member->stored = (uint64_t)sqlite3_column_int64(statement, 1);
         member->position = (uint64_t)sqlite3_column_int64(statement, 3);
-        err = column_id(statement, 2, &member->record.content) ? LETHE_OK : LETHE_ERR_INTEGRITY;
+        err = lethe_db_column_id(statement, 2, &member->record.content) ? LETHE_OK : LETHE_ERR_INTEGRITY;
         sqlite3_reset(statement);
     }
     lethe_db_unlock(db);
@@ -151,9 +137,9 @@ static enum lethe_err run(struct lethe_db *db, const char *sql, const struct mem
     if (err) {
         return err;
     }
-    bind_id(statement, 1, &member->from);
+    lethe_db_bind_id(statement, 1, &member->from);
     sqlite3_bind_int64(statement, 2, (int64_t)member->offset);
-    bind_id(statement, 3, &piece->object);
+    lethe_db_bind_id(statement, 3, &piece->object);
     sqlite3_bind_int64(statement, 4, (int64_t)piece->offset);
     sqlite3_bind_int64(statement, 5, (int64_t)piece->stored);
     sqlite3_bind_int64(statement, 6, (int64_t)piece->object_size);

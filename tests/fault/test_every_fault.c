@@ -315,18 +315,7 @@ static enum lethe_err open_device(struct fixture *fixture, unsigned timeout_ms)
     err = lethe_session_open(&options, &fixture->session);
     if (!err) {
         struct lethe_session *session = fixture->session;
-        struct lethe_sealer_options sealer = {.vault = session->vault,
-                                              .db = session->db,
-                                              .contents = session->contents,
-                                              .committer = session->committer,
-                                              .restorer = session->restorer,
-                                              .pool = session->pool,
-                                              .pair = lethe_pair_shipped(0),
-                                              .strength = 2,
-                                              .tree = session->tree,
-                                              .effort = LETHE_EFFORT_FAST,
-                                              .workers = 1,
-                                              .uploads = 1};
+        struct lethe_sealer_options sealer = fixture_sealer_options(fixture);
         struct lethe_epoch pending;
         int64_t epoch = 0;
 

@@ -351,23 +351,30 @@ static inline struct lethe_session_options fixture_options(struct fixture *fixtu
     };
 }
 
+static inline struct lethe_sealer_options fixture_sealer_options(const struct fixture *fixture)
+{
+    const struct lethe_session *session = fixture->session;
+
+    return (struct lethe_sealer_options){.vault = session->vault,
+                                         .db = session->db,
+                                         .contents = session->contents,
+                                         .committer = session->committer,
+                                         .restorer = session->restorer,
+                                         .pool = session->pool,
+                                         .pair = lethe_pair_shipped(0),
+                                         .strength = 2,
+                                         .fidelity = fixture->fidelity,
+                                         .tree = session->tree,
+                                         .effort = LETHE_EFFORT_FAST,
+                                         .workers = 1,
+                                         .uploads = 1};
+}
+
 /* The sealer, and the options with which a test runs the publisher's steps. */
 static inline void fixture_ready(struct fixture *fixture)
 {
     struct lethe_session *session = fixture->session;
-    struct lethe_sealer_options sealer = {.vault = session->vault,
-                                          .db = session->db,
-                                          .contents = session->contents,
-                                          .committer = session->committer,
-                                          .restorer = session->restorer,
-                                          .pool = session->pool,
-                                          .pair = lethe_pair_shipped(0),
-                                          .strength = 2,
-                                          .fidelity = fixture->fidelity,
-                                          .tree = session->tree,
-                                          .effort = LETHE_EFFORT_FAST,
-                                          .workers = 1,
-                                          .uploads = 1};
+    struct lethe_sealer_options sealer = fixture_sealer_options(fixture);
     struct lethe_epoch pending;
     int64_t epoch = 0;
 
