@@ -23,7 +23,7 @@
 #define CHECKED_PHOTOS 8 /* that the finished pair is measured on */
 #define HELD_PHOTOS 24   /* the same, when it must do better than another */
 #define HOLD_EVERY 5
-#define LEAST_GAIN 0.02 /* dB; chance alone comes to a few thousandths */
+#define LEAST_GAIN 0.02 /* dB */
 #define PROBE_STEPS 40
 #define SAVE_MS 60000
 
