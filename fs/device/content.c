@@ -404,3 +404,13 @@ void lethe_contents_set_next_epoch(struct lethe_contents *store, uint64_t epoch)
     store->next_epoch = epoch;
     pthread_mutex_unlock(&store->lock);
 }
+
+uint64_t lethe_contents_next_epoch(struct lethe_contents *store)
+{
+    uint64_t epoch;
+
+    pthread_mutex_lock(&store->lock);
+    epoch = store->next_epoch;
+    pthread_mutex_unlock(&store->lock);
+    return epoch;
+}

@@ -141,6 +141,7 @@ enum lethe_err lethe_contents_drop(struct lethe_contents *contents, const struct
 
 /* The number of the next cut, for lethe_content_abandon. */
 void lethe_contents_set_next_epoch(struct lethe_contents *contents, uint64_t epoch);
+uint64_t lethe_contents_next_epoch(struct lethe_contents *contents);
 
 /*
  * Room for len more dirty bytes: waits while sealing and uploading free some (calling pressure), at most stall_ms

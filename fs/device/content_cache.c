@@ -407,13 +407,10 @@ enum lethe_err lethe_content_discard(struct lethe_content *content)
 static enum lethe_err list_dead(struct lethe_content *content)
 {
     struct lethe_contents *store = content->store;
-    uint64_t epoch;
+    uint64_t epoch = lethe_contents_next_epoch(store);
     sqlite3_stmt *statement;
     enum lethe_err err;
 
-    pthread_mutex_lock(&store->lock);
-    epoch = store->next_epoch;
-    pthread_mutex_unlock(&store->lock);
     lethe_db_lock(store->db);
     err =
         lethe_db_statement(store->db, "INSERT OR REPLACE INTO dead(content, epoch) VALUES(?, ?)", &statement);

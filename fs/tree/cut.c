@@ -40,6 +40,28 @@ static enum lethe_err write_rows(struct lethe_tree *tree, struct lethe_inode *in
     return err;
 }
 
+/* All rows are written: what is sealed or to be sealed, and that none of them names, has died. */
+static enum lethe_err release_unnamed(struct lethe_tree *tree)
+{
+    sqlite3_stmt *statement;
+    enum lethe_err err;
+
+    lethe_db_lock(tree->db);
+    err = lethe_db_statement(tree->db,
+                             "INSERT INTO dead(content, epoch) SELECT id, ?1 FROM"
+                             " (SELECT id FROM content UNION SELECT content FROM local WHERE state = 1) WHERE id NOT IN"
+                             " (SELECT content FROM inode WHERE content IS NOT NULL"
+                             " UNION SELECT content FROM working WHERE content IS NOT NULL"
+                             " UNION SELECT content FROM dead)",
+                             &statement);
+    if (!err) {
+        sqlite3_bind_int64(statement, 1, (sqlite3_int64)lethe_contents_next_epoch(tree->options.contents));
+        err = lethe_db_run(tree->db, statement);
+    }
+    lethe_db_unlock(tree->db);
+    return err;
+}
+
 enum lethe_err lethe_tree_prepare(struct lethe_tree *tree)
 {
     struct lethe_inode *list;
@@ -73,6 +95,10 @@ enum lethe_err lethe_tree_prepare(struct lethe_tree *tree)
         if (!err) {
             lethe_inode_put(tree, inode);
         }
+    }
+    /* A commit does not wait for this. */
+    if (!err && atomic_exchange(&tree->unreleased, false) && release_unnamed(tree)) {
+        atomic_store(&tree->unreleased, true);
     }
     return err;
 }

@@ -115,6 +115,7 @@ struct lethe_tree {
     _Atomic uint64_t rows_written;
     int64_t inodes; /* guarded by the database's lock: rows of the table inode, or less than 0: not counted yet */
     atomic_bool xattrs; /* there may be extended attributes */
+    atomic_bool unreleased; /* a content that nothing names may be neither released nor listed as dead */
 
     int64_t (*monotonic)(void); /* nanoseconds; replaced by tests */
 };

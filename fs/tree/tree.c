@@ -103,9 +103,10 @@ void lethe_tree_abandon(struct lethe_tree *tree, const struct lethe_id *id, uint
     }
     if (err) {
         lethe_log(LETHE_LOG_WARN,
-                  "a file version that nothing names could not be released: %s; its space returns"
-                  " after lethefs gc",
+                  "a file version that nothing names could not be released: %s; it is tried again at"
+                  " the next commit",
                   lethe_err_str(err));
+        atomic_store(&tree->unreleased, true);
     }
     lethe_content_put(content);
 }

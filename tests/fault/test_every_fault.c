@@ -7,8 +7,8 @@
  * acknowledged, each file whole, old or new; so does the vault once it is published. After file faults this
  * is asked of what a power cut leaves too: a sync that failed may have lost anything.
  *
- * The quick form takes some of the N, other ones with another LETHE_TEST_SEED; LETHE_LONG=1 takes every one.
- * What fails says how to repeat it.
+ * The quick form takes some of the N, other ones with another LETHE_TEST_SEED; LETHE_LONG=1 takes every one,
+ * from LETHE_TEST_FROM on. What fails says how to repeat it. An argument chooses one of the tests.
  */
 #include "tests/crash/recorder.h"
 #include "tests/long.h"
@@ -207,10 +207,20 @@ static bool disarm(struct fixture *fixture)
 
 static void blame(const char *what, const char *name)
 {
-    fail_msg("%s%s%s, after a fault at %s %llu, kind %d%s (LETHE_TEST_FAULT=%d,%d,%d,%d,%llu)", what,
-             *name ? ": " : "", name, sources[current.source], (unsigned long long)current.nth, current.kind,
-             current.on ? ", and from then on" : "", current.what, (int)current.source, current.kind,
-             (int)current.on, (unsigned long long)current.nth);
+    fail_msg("%s%s%s", what, *name ? ": " : "", name);
+}
+
+/* Whatever assertion failed: after which fault, and how to repeat it. */
+static int say_fault(void **state)
+{
+    (void)state;
+    if (current.nth > 0) {
+        print_error("the last fault was at %s %llu, kind %d%s (LETHE_TEST_FAULT=%d,%d,%d,%d,%llu)\n",
+                    sources[current.source], (unsigned long long)current.nth, current.kind,
+                    current.on ? ", and from then on" : "", current.what, (int)current.source, current.kind,
+                    (int)current.on, (unsigned long long)current.nth);
+    }
+    return 0;
 }
 
 /* --- files and what they may hold --- */
@@ -713,6 +723,7 @@ static void every(enum source source, int kind, bool on, bool (*attempt)(const s
                         .what = attempt == one_recovery ? 1
                                 : attempt == one_sync   ? 2
                                                         : 0};
+    const char *from = getenv("LETHE_TEST_FROM");
     unsigned runs = 0;
 
     if (again) {
@@ -729,6 +740,7 @@ static void every(enum source source, int kind, bool on, bool (*attempt)(const s
         return;
     }
 
+    plan.nth = from ? strtoull(from, NULL, 10) - 1 : 0;
     seed += (uint64_t)source * 64 + (uint64_t)kind * 2 + on;
     do {
         uint64_t stride =
@@ -737,6 +749,7 @@ static void every(enum source source, int kind, bool on, bool (*attempt)(const s
         plan.nth += stride;
         runs++;
     } while (attempt(&plan));
+    current.nth = 0;
     print_message("%s, kind %d%s: %u runs, clean from %llu on\n", sources[source], kind, on ? " and on" : "",
                   runs, (unsigned long long)plan.nth);
 }
@@ -793,14 +806,19 @@ static void quiet(void *context, enum lethe_log_level level, const char *text)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_backend_calls), cmocka_unit_test(test_syncs),
-        cmocka_unit_test(test_file_calls),    cmocka_unit_test(test_recovery),
-        cmocka_unit_test(test_allocations),
+        cmocka_unit_test_teardown(test_backend_calls, say_fault),
+        cmocka_unit_test_teardown(test_syncs, say_fault),
+        cmocka_unit_test_teardown(test_file_calls, say_fault),
+        cmocka_unit_test_teardown(test_recovery, say_fault),
+        cmocka_unit_test_teardown(test_allocations, say_fault),
     };
 
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
     make_sqlite_scarce();
     signal(SIGSEGV, say_where);
     signal(SIGABRT, say_where);
