@@ -44,6 +44,11 @@ sqlite3 *lethe_db_handle(struct lethe_db *db)
     return db->handle;
 }
 
+bool lethe_db_damaged(const struct lethe_db *db)
+{
+    return lethe_vfs_damaged(db->vfs);
+}
+
 size_t lethe_db_load(const struct lethe_db *db)
 {
     return atomic_load_explicit(&db->load, memory_order_relaxed);
@@ -91,7 +96,9 @@ enum lethe_err lethe_db_error_of(const struct lethe_db *db, int result)
 
 static void give_up(struct lethe_db *db)
 {
-    if (!db->failed) {
+    if (!db->failed && lethe_vfs_damaged(db->vfs)) {
+        db->failed = true; /* and that was logged */
+    } else if (!db->failed) {
         db->failed = true;
         lethe_log(LETHE_LOG_ERROR,
                   "the metadata database could not be written; changes since the last commit are "

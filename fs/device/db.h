@@ -29,6 +29,8 @@ enum lethe_err lethe_db_open(const char *path, const struct lethe_secret *key, b
     LETHE_MUST_CHECK;
 /* Rolls back what was not committed. */
 void lethe_db_close(struct lethe_db *db);
+/* A seal of the database did not open, or its log lost something: it is of no use any more. */
+bool lethe_db_damaged(const struct lethe_db *db);
 
 /* Recursive is not needed: the lock is a leaf, never held over a call out of fs/device or over backend I/O. */
 void lethe_db_lock(struct lethe_db *db);

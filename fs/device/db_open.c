@@ -156,7 +156,7 @@ static int fill_new(sqlite3 *handle)
     return result;
 }
 
-/* Everything but the log goes by name.new and a rename; a log that is there belongs to a database that is
+/* Everything but the log goes by name.new and a rename; a log or mark that is there belongs to a database that is
  * gone. */
 static enum lethe_err make(struct lethe_db *db, const char *path)
 {
@@ -194,6 +194,12 @@ static enum lethe_err make(struct lethe_db *db, const char *path)
     }
     if (!err && unlink(log) != 0 && errno != ENOENT) {
         err = system_error("remove an old log");
+    }
+    if (!err) {
+        err = join(log, path, "-mark");
+    }
+    if (!err && unlink(log) != 0 && errno != ENOENT) {
+        err = system_error("remove the mark of an old log");
     }
     if (!err) {
         err = sync_folder_of(path); /* the old log is gone before the new database has the name */
@@ -335,10 +341,14 @@ enum lethe_err lethe_db_open(const char *path, const struct lethe_secret *key, b
                              struct lethe_db **out)
 {
     struct stat about;
+    char mark[PATH_MAX];
     struct lethe_db *db;
-    enum lethe_err err;
+    enum lethe_err err = join(mark, path, "-mark");
 
     *out = NULL;
+    if (err) {
+        return err;
+    }
     if (stat(path, &about) != 0 && (errno != ENOENT || !create)) {
         return errno == ENOENT ? LETHE_ERR_NOT_FOUND : system_error("find it");
     }
@@ -360,6 +370,9 @@ enum lethe_err lethe_db_open(const char *path, const struct lethe_secret *key, b
     }
     if (!err) {
         err = rewrite_log(path);
+    }
+    if (!err) {
+        err = lethe_vfs_mark(db->vfs, mark);
     }
     if (!err) {
         err = open_handle(db, path);

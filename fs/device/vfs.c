@@ -28,6 +28,7 @@ struct lethe_vfs {
     char name[32];
     struct lethe_secret *page_key;
     struct lethe_secret *log_key;
+    struct lethe_mark mark;
     struct lethe_log *log; /* of the open log, or NULL */
     bool page1_torn;       /* when the database was opened */
     bool damaged;
@@ -359,8 +360,10 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
     }
     file->base.pMethods = &file_methods;
     if (file->is_log) {
-        result = lethe_log_init(&file->log, lethe_secret_bytes(vfs->log_key), file->under);
+        result = lethe_log_init(&file->log, lethe_secret_bytes(vfs->log_key), file->under,
+                                &vfs->mark);
         vfs->log = result == SQLITE_OK ? &file->log : NULL;
+        vfs->damaged |= file->log.damaged;
     } else {
         file->page = malloc(PAGE);
         file->sealed = malloc(PAGE);
@@ -432,6 +435,7 @@ enum lethe_err lethe_vfs_new(const struct lethe_secret *key, const char *under, 
     if (!vfs) {
         return LETHE_ERR_NOMEM;
     }
+    lethe_mark_init(&vfs->mark);
     vfs->under = sqlite3_vfs_find(under);
     if (!vfs->under) {
         err = LETHE_ERR_ARG;
@@ -473,11 +477,17 @@ fail:
     return err;
 }
 
+enum lethe_err lethe_vfs_mark(struct lethe_vfs *vfs, const char *path)
+{
+    return lethe_mark_open(&vfs->mark, path, lethe_secret_bytes(vfs->log_key));
+}
+
 void lethe_vfs_free(struct lethe_vfs *vfs)
 {
     if (!vfs) {
         return;
     }
+    lethe_mark_close(&vfs->mark);
     sqlite3_vfs_unregister(&vfs->base);
     lethe_secret_free(vfs->page_key);
     lethe_secret_free(vfs->log_key);

@@ -15,7 +15,8 @@
  * it whole and fails. When the log's header does not open either, nothing is torn: the key is wrong, and that
  * is an error.
  *
- * What is not detected: the whole database, log included, replaced by an older state of itself.
+ * What is not detected: the whole database, log and mark (fs/device/vfs_mark.h) included, replaced by an older
+ * state of itself.
  *
  * Threading: one connection at a time, under its owner's lock.
  */
@@ -39,6 +40,8 @@ struct lethe_vfs;
  */
 enum lethe_err lethe_vfs_new(const struct lethe_secret *key, const char *under,
                              struct lethe_vfs **out) LETHE_MUST_CHECK;
+/* Before the database is opened: the file of its log's mark, if there is to be one. */
+enum lethe_err lethe_vfs_mark(struct lethe_vfs *vfs, const char *path) LETHE_MUST_CHECK;
 /* After the last connection that uses it was closed. NULL does nothing. */
 void lethe_vfs_free(struct lethe_vfs *vfs);
 /* For sqlite3_open_v2. */

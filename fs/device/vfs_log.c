@@ -19,18 +19,6 @@
 
 #define AAD_BYTES (LETHE_LOG_SALT + 8)
 
-int lethe_log_init(struct lethe_log *log, const uint8_t key[LETHE_KEY_BYTES], sqlite3_file *under)
-{
-    *log = (struct lethe_log){.key = key, .under = under};
-    log->frame = malloc(FRAME_PLAIN);
-    log->scratch = malloc(FRAME_RECORD + FRAME_PLAIN);
-    if (!log->frame || !log->scratch) {
-        lethe_log_release(log);
-        return SQLITE_IOERR_NOMEM;
-    }
-    return SQLITE_OK;
-}
-
 void lethe_log_release(struct lethe_log *log)
 {
     if (log->frame) {
@@ -127,6 +115,11 @@ static int read_frame(struct lethe_log *log, uint64_t index, uint8_t plain[FRAME
     return read_record(log, log->salt, index + 1, plain, FRAME_PLAIN, frame_place(index), opened);
 }
 
+static int from_mark(enum lethe_err err)
+{
+    return err == LETHE_OK ? SQLITE_OK : err == LETHE_ERR_NOSPACE ? SQLITE_FULL : SQLITE_IOERR_WRITE;
+}
+
 /* Seals and writes the pending frame, which is whole. */
 static int write_pending(struct lethe_log *log)
 {
@@ -142,6 +135,12 @@ static int write_pending(struct lethe_log *log)
     /* What a rolled back transaction left behind may be durable, but it is no promise. */
     if (log->synced > log->index) {
         log->synced = log->index;
+    }
+    if (lethe_mark_frames(log->mark, log->salt) > log->index) {
+        result = from_mark(lethe_mark_lower(log->mark, log->index, true));
+        if (result != SQLITE_OK) {
+            return result;
+        }
     }
     lethe_set_u64(log->frame + FRAME, log->synced);
     result = write_record(log, log->salt, log->index + 1, log->frame, FRAME_PLAIN, frame_place(log->index));
@@ -164,6 +163,10 @@ static int write_header(struct lethe_log *log, const uint8_t *bytes, int len)
 
     if (len < HEADER) {
         return SQLITE_IOERR_WRITE;
+    }
+    result = from_mark(lethe_mark_lower(log->mark, 0, false));
+    if (result != SQLITE_OK) {
+        return result;
     }
     random->fill(random->context, log->salt, sizeof log->salt);
     log->known = log->last = log->synced = 0;
@@ -261,6 +264,45 @@ static int judge(struct lethe_log *log, uint64_t index)
     return result;
 }
 
+/* The header and the frames that were durable are there; whether each opens is seen as it is read. */
+static int compare_with_mark(struct lethe_log *log)
+{
+    uint8_t header[HEADER];
+    uint64_t frames = 0;
+    bool opened;
+    int result;
+
+    if (log->mark->fd < 0 || log->mark->frames == 0) {
+        return SQLITE_OK;
+    }
+    result = read_header(log, header, &opened);
+    if (result == SQLITE_OK && opened) {
+        log->known = lethe_mark_frames(log->mark, log->salt); /* 0 of another log, which came later */
+        result = file_frames(log, &frames);
+    }
+    if (result == SQLITE_OK && (!opened || frames < log->known)) {
+        lethe_log(LETHE_LOG_ERROR, "the log of the metadata database is gone or cut short: durable changes are missing");
+        log->damaged = true;
+        result = SQLITE_IOERR_DATA;
+    }
+    return result;
+}
+
+int lethe_log_init(struct lethe_log *log, const uint8_t key[LETHE_KEY_BYTES], sqlite3_file *under,
+                   struct lethe_mark *mark)
+{
+    int result;
+
+    *log = (struct lethe_log){.key = key, .under = under, .mark = mark};
+    log->frame = malloc(FRAME_PLAIN);
+    log->scratch = malloc(FRAME_RECORD + FRAME_PLAIN);
+    result = log->frame && log->scratch ? compare_with_mark(log) : SQLITE_IOERR_NOMEM;
+    if (result != SQLITE_OK) {
+        lethe_log_release(log);
+    }
+    return result;
+}
+
 static int read_part(struct lethe_log *log, uint64_t index, uint8_t *out, int len, int at)
 {
     bool opened;
@@ -330,12 +372,14 @@ int lethe_log_read(struct lethe_log *log, uint8_t *out, int len, sqlite3_int64 o
 
 int lethe_log_truncate(struct lethe_log *log, sqlite3_int64 size)
 {
-    sqlite3_int64 place = 0;
+    uint64_t frames = size <= HEADER ? 0 : (uint64_t)((size - HEADER + FRAME - 1) / FRAME);
+    sqlite3_int64 place = size > 0 ? frame_place(frames) : 0;
+    int result = from_mark(lethe_mark_lower(log->mark, frames, true));
 
-    log->filled = 0;
-    if (size > 0) {
-        place = size <= HEADER ? HEADER_RECORD : frame_place((uint64_t)((size - HEADER + FRAME - 1) / FRAME));
+    if (result != SQLITE_OK) {
+        return result;
     }
+    log->filled = 0;
     if (size == 0) {
         log->salt_known = false;
         log->known = log->last = log->synced = 0;
@@ -349,6 +393,7 @@ int lethe_log_sync(struct lethe_log *log, int flags)
 
     if (result == SQLITE_OK) {
         log->synced = log->last;
+        lethe_mark_raise(log->mark, log->salt, log->synced);
     }
     return result;
 }

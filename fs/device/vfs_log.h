@@ -32,13 +32,15 @@
 #include <stdint.h>
 
 #include "fs/device/vfs.h"
+#include "fs/device/vfs_mark.h"
 
-#define LETHE_LOG_SALT 16
+#define LETHE_LOG_SALT LETHE_MARK_SALT
 
-/* Embedded in the VFS's file. Borrows key and under. All functions return SQLite result codes. */
+/* Embedded in the VFS's file. Borrows key, under and mark. All functions return SQLite result codes. */
 struct lethe_log {
     const uint8_t *key;
     sqlite3_file *under;
+    struct lethe_mark *mark; /* may be one that is not open */
     uint8_t *frame;   /* the frame that SQLite is writing */
     uint8_t *scratch; /* a record as it lies in the file, then room for a frame in clear */
     uint8_t salt[LETHE_LOG_SALT];
@@ -51,7 +53,9 @@ struct lethe_log {
     bool damaged;
 };
 
-int lethe_log_init(struct lethe_log *log, const uint8_t key[LETHE_KEY_BYTES], sqlite3_file *under);
+/* log->damaged when it has less than its mark promises: then the result is SQLITE_IOERR_DATA. */
+int lethe_log_init(struct lethe_log *log, const uint8_t key[LETHE_KEY_BYTES], sqlite3_file *under,
+                   struct lethe_mark *mark);
 void lethe_log_release(struct lethe_log *log);
 int lethe_log_read(struct lethe_log *log, uint8_t *out, int len, sqlite3_int64 offset);
 int lethe_log_write(struct lethe_log *log, const uint8_t *bytes, int len, sqlite3_int64 offset);

@@ -467,6 +467,12 @@ static enum lethe_err open_past(struct lethe_session *session, int64_t at, bool 
     return err;
 }
 
+static void say_unusable(const struct lethe_session *session, enum lethe_err err)
+{
+    lethe_log(LETHE_LOG_ERROR, "the database in %s cannot be opened: %s; 'lethefs recover' makes a new one from the"
+              " vault and sets this folder aside", session->state_dir, lethe_err_str(err));
+}
+
 static enum lethe_err open_present(struct lethe_session *session, const struct lethe_session_options *options)
 {
     char path[4096];
@@ -475,9 +481,8 @@ static enum lethe_err open_present(struct lethe_session *session, const struct l
     snprintf(path, sizeof path, "%s/meta", session->state_dir);
     err = lethe_db_open(path, session->device_root, false, &session->db);
     if (err) {
-        lethe_log(LETHE_LOG_ERROR, "the database in %s cannot be opened: %s; 'lethefs recover' makes a new one from the"
-                  " vault", session->state_dir, lethe_err_str(err));
-        return err;
+        say_unusable(session, err);
+        return err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_INTEGRITY : err;
     }
     if (session->unseen) { /* the publisher makes up for it */
         return LETHE_OK;
@@ -734,6 +739,9 @@ enum lethe_err lethe_session_open(const struct lethe_session_options *options, s
     }
     if (!err && options->publish && options->at == INT64_MAX) {
         err = open_publisher(session, options);
+    }
+    if (err && options->at == INT64_MAX && session->db && lethe_db_damaged(session->db)) {
+        say_unusable(session, err = LETHE_ERR_INTEGRITY);
     }
     if (err) {
         (void)lethe_session_close(session);

@@ -44,7 +44,8 @@ static int setup(void **unused)
 
 static int teardown(void **unused)
 {
-    static const char *const suffixes[] = {"", "-wal", ".lock", ".new", ".new-wal", "-copy", "-copy-wal"};
+    static const char *const suffixes[] = {"", "-wal", "-mark", ".lock", ".new", ".new-wal",
+                                           "-copy", "-copy-wal", "-copy-mark"};
     char name[128];
 
     (void)unused;
@@ -494,6 +495,104 @@ static void a_damaged_log_ends_or_is_refused(void **unused)
     close_db(db);
 }
 
+static enum lethe_err open_again(void)
+{
+    struct lethe_db *db = NULL;
+    enum lethe_err err = lethe_db_open(path, key, true, &db);
+
+    lethe_db_close(db);
+    return err;
+}
+
+/* As a kill leaves it: the log and its mark, before a clean end has emptied them. */
+static void restore(void)
+{
+    copy_file("-copy", "");
+    copy_file("-copy-wal", "-wal");
+    copy_file("-copy-mark", "-mark");
+}
+
+static void a_log_that_lost_something_is_refused(void **unused)
+{
+    struct lethe_db *db = open_db();
+    struct stat about;
+    char log[128], mark[128];
+
+    (void)unused;
+    snprintf(log, sizeof log, "%s-wal", path);
+    snprintf(mark, sizeof mark, "%s-mark", path);
+    for (int i = 1; i <= 5; i++) {
+        assert_int_equal(add_inode(db, i, marker), LETHE_OK);
+        assert_int_equal(lethe_db_commit(db), LETHE_OK);
+    }
+    assert_int_equal(stat(log, &about), 0);
+    copy_file("", "-copy");
+    copy_file("-wal", "-copy-wal");
+    copy_file("-mark", "-copy-mark");
+    close_db(db);
+
+    /* Cut anywhere, even where a transaction ends; gone; its header, its first frame, its last. */
+    for (off_t size = 0; size < about.st_size; size += about.st_size / 23) {
+        restore();
+        assert_int_equal(truncate(log, size), 0);
+        assert_int_equal(open_again(), LETHE_ERR_INTEGRITY);
+        assert_int_equal(open_again(), LETHE_ERR_INTEGRITY);
+    }
+    restore();
+    assert_int_equal(unlink(log), 0);
+    assert_int_equal(open_again(), LETHE_ERR_INTEGRITY);
+    for (off_t at = 10; at < about.st_size; at += about.st_size / 23) {
+        restore();
+        flip("-wal", at);
+        assert_int_equal(open_again(), LETHE_ERR_INTEGRITY);
+    }
+    restore();
+    flip("-wal", about.st_size - 1);
+    assert_int_equal(open_again(), LETHE_ERR_INTEGRITY);
+
+    /* Without its mark, or with one that does not open, a log is taken for what it shows. */
+    restore();
+    assert_int_equal(unlink(mark), 0);
+    assert_int_equal(truncate(log, about.st_size - 1), 0);
+    db = open_db();
+    assert_int_equal(number(db, "SELECT count(*) FROM inode"), 4);
+    close_db(db);
+    restore();
+    flip("-mark", 40);
+    db = open_db();
+    assert_int_equal(number(db, "SELECT count(*) FROM inode"), 5);
+    close_db(db);
+
+    /* A mark that lags behind, as a power cut may leave it: of this log, and of the one before. */
+    restore();
+    db = open_db();
+    assert_int_equal(add_inode(db, 6, marker), LETHE_OK);
+    assert_int_equal(lethe_db_commit(db), LETHE_OK);
+    copy_file("", "-copy");
+    copy_file("-wal", "-copy-wal");
+    close_db(db);
+    restore();
+    db = open_db();
+    assert_int_equal(number(db, "SELECT count(*) FROM inode"), 6);
+    close_db(db);
+    db = open_db();
+    assert_int_equal(add_inode(db, 7, marker), LETHE_OK);
+    assert_int_equal(lethe_db_commit(db), LETHE_OK);
+    copy_file("", "-copy");
+    copy_file("-wal", "-copy-wal");
+    close_db(db);
+    restore();
+    db = open_db();
+    assert_int_equal(number(db, "SELECT count(*) FROM inode"), 7);
+    close_db(db);
+
+    /* A clean end takes its promise back before the log is emptied: then a log may be missing. */
+    assert_int_equal(unlink(log), 0);
+    db = open_db();
+    assert_int_equal(number(db, "SELECT count(*) FROM inode"), 7);
+    close_db(db);
+}
+
 /* --- a disk that fails --- */
 
 static struct {
@@ -760,6 +859,7 @@ int main(void)
         CASE(nothing_is_readable),
         CASE(a_flipped_byte_is_found),
         CASE(a_damaged_log_ends_or_is_refused),
+        CASE(a_log_that_lost_something_is_refused),
         CASE(failing_writes_lose_nothing_durable),
         CASE(the_log_begins_anew),
         CASE(a_full_disk_refuses_and_forgets_nothing),
