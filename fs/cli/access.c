@@ -206,6 +206,12 @@ int lethe_cli_sync(const char *path, int64_t patience)
             " nothing more is published; see 'lethefs recover'",
             path);
     }
+    if (err == LETHE_ERR_INTEGRITY) {
+        return lethe_cli_fail(err,
+                              "%s: not everything is in the vault: something on this device or in the vault is damaged;"
+                              " 'lethefs status' and the log tell more",
+                              path);
+    }
     if (err) {
         return lethe_cli_fail(
             err, "%s: not everything is in the vault: %s; it is safe on this device and tried again", path,

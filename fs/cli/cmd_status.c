@@ -113,6 +113,10 @@ static void print_pending(const json_t *object)
     } else {
         print_line("last error", "none");
     }
+    if (number(object, "damaged") > 0) {
+        print_line("damaged", "%llu files lost bytes on this device: delete them, or replace them by copies",
+                   (unsigned long long)number(object, "damaged"));
+    }
 }
 
 /* When the vault's store does not answer: since when, and why. */

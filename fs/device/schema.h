@@ -13,7 +13,7 @@
  *            digest: of the photo's pixels (lethe_photo_info); error, samples: lethe_photo_quality; alone: bytes of
  *            the file that its artifact makes alone (fidelity split).
  *   piece    the objects of a content, by seq. kind: 1 artifact, 2 residual, 3 recipe, 4 segment (raw), 5 segment
- *            (zstd). start, length: the range of the content's bytes (segments); offset, stored: where the sealed
+ *            (zstd), 6 bytes that were lost. start, length: the range of the content's bytes (segments); offset, stored: where the sealed
  *            bytes lie in the object (whole objects: 0 and the object's size); origin, position: content id and
  *            position in the associated data.
  *   object   every object that some kept epoch needs: kind as enum lethe_object_kind, size in the backend, refs the

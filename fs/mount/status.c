@@ -9,9 +9,11 @@
 #include "lethe/codec.h"
 
 static const char *const fidelity_names[] = {"exact", "split", "lossy"};
-static const char *const state_names[] = {"dirty", "sealing", "vaulted"};
+static const char *const state_names[] = {"dirty", "sealing", "vaulted", "damaged"};
+#define DAMAGED 3 /* beyond enum lethe_content_state: some of its bytes are lost */
 static const char *const kind_names[] = {"segments", "artifact", "packed"};
-static const char *const piece_names[] = {"?", "artifact", "residual", "recipe", "segment", "segment"};
+static const char *const piece_names[] = {"?", "artifact", "residual", "recipe", "segment", "segment",
+                                          "lost"};
 
 static void put(json_t *object, const char *key, json_t *value)
 {
@@ -96,6 +98,7 @@ static void put_publisher(struct lethe_session *session, json_t *object)
     put(object, "sealed_bytes", number(status.original_bytes));
     put(object, "stored_bytes", number(status.stored_bytes));
     put(object, "stopped", json_boolean(status.stopped));
+    put(object, "damaged", number(status.damaged));
     put(object, "last_error", status.last_error ? json_string(lethe_err_str(status.last_error)) : json_null());
     put(object, "error_since", status.last_error ? json_integer(status.error_since) : json_null());
 }
@@ -218,7 +221,7 @@ static enum lethe_content_state unrecorded_state(struct lethe_session *session, 
 }
 
 static enum lethe_err load(struct lethe_session *session, uint64_t ino, uint64_t *size, struct lethe_id *content,
-                           enum lethe_content_state *state, struct lethe_record *record, bool *recorded)
+                           int *state, struct lethe_record *record, bool *recorded)
 {
     enum lethe_err err;
     int result = lethe_tree_content(session->tree, ino, content, size);
@@ -237,7 +240,7 @@ static enum lethe_err load(struct lethe_session *session, uint64_t ino, uint64_t
         *state = unrecorded_state(session, content);
         return LETHE_OK;
     }
-    *state = LETHE_CONTENT_VAULTED;
+    *state = lethe_record_is_damaged(record) ? DAMAGED : LETHE_CONTENT_VAULTED;
     *recorded = !err;
     return err;
 }
@@ -253,7 +256,7 @@ enum lethe_err lethe_status_words(struct lethe_session *session, uint64_t ino, c
                                   double *psnr)
 {
     struct lethe_record record;
-    enum lethe_content_state content_state;
+    int content_state;
     struct lethe_id content;
     uint64_t size;
     bool recorded;
@@ -275,7 +278,7 @@ static json_t *describe_piece(const struct lethe_piece *piece)
     json_t *entry = json_object();
 
     lethe_vault_object_key(piece->object_kind, &piece->object, key);
-    put(entry, "kind", json_string(piece_names[piece->kind <= LETHE_PIECE_ZSTD ? piece->kind : 0]));
+    put(entry, "kind", json_string(piece_names[piece->kind <= LETHE_PIECE_LOST ? piece->kind : 0]));
     put(entry, "object", json_string(key));
     put(entry, "offset", number(piece->offset));
     put(entry, "stored", number(piece->stored));
@@ -287,7 +290,7 @@ static json_t *describe_piece(const struct lethe_piece *piece)
 enum lethe_err lethe_status_file(struct lethe_session *session, uint64_t ino, json_t **out)
 {
     struct lethe_record record;
-    enum lethe_content_state state;
+    int state;
     struct lethe_id content;
     json_t *object, *objects;
     uint64_t size, stored = 0;
@@ -341,7 +344,7 @@ enum lethe_err lethe_status_artifact(struct lethe_session *session, uint64_t ino
 {
     char key[LETHE_STORE_KEY_MAX + 1];
     struct lethe_record record;
-    enum lethe_content_state state;
+    int state;
     const struct lethe_piece *piece = NULL;
     struct lethe_id content;
     uint64_t size;
@@ -365,7 +368,7 @@ enum lethe_err lethe_status_artifact(struct lethe_session *session, uint64_t ino
 enum lethe_err lethe_status_preview(struct lethe_session *session, uint64_t ino, struct lethe_buf *out)
 {
     struct lethe_record record;
-    enum lethe_content_state state;
+    int state;
     struct lethe_raster raster = {0};
     struct lethe_buf artifact = {0};
     const struct lethe_pair *pair;

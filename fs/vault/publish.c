@@ -647,8 +647,8 @@ enum lethe_err lethe_publisher_check(struct lethe_vault *vault, struct lethe_db 
         return LETHE_ERR_INTEGRITY;
     }
     lethe_log(LETHE_LOG_ERROR,
-              "another device published to this vault (epoch %llu, this device knows %llu): run 'lethefs recover' on"
-              " this device to go on from there",
+              "another device published to this vault (epoch %llu, this device knows %llu), or this device's state is an"
+              " old copy: run 'lethefs recover' on this device to go on from there",
               (unsigned long long)head.epoch, (unsigned long long)past.epoch);
     return LETHE_ERR_CONFLICT;
 }

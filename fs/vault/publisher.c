@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "fs/vault/publish.h"
+#include "fs/vault/record.h"
 #include "lethe/log.h"
 
 #define DEFAULT_INTERVAL_MS 5000
@@ -78,6 +79,17 @@ static bool many_bytes(const struct lethe_publisher *publisher)
     return usage.dirty >= (limit ? limit : usage.limit / 4);
 }
 
+static void count_damaged(struct lethe_publisher *publisher)
+{
+    uint64_t damaged;
+
+    if (!lethe_record_count_damaged(publisher->options.db, &damaged)) {
+        pthread_mutex_lock(&publisher->lock);
+        publisher->status.damaged = damaged;
+        pthread_mutex_unlock(&publisher->lock);
+    }
+}
+
 /* The tree's state is in the vault up to a cut that came after `asked` was read. */
 static enum lethe_err publish_once(struct lethe_publisher *publisher, bool force, bool *cut_made)
 {
@@ -100,12 +112,14 @@ static enum lethe_err publish_once(struct lethe_publisher *publisher, bool force
         err = lethe_epoch_cut(&publisher->options, force, &epoch);
         *cut_made = err == LETHE_OK || err == LETHE_ERR_NOT_FOUND;
         if (err == LETHE_ERR_NOT_FOUND) {
+            count_damaged(publisher);
             return LETHE_OK; /* nothing to publish: the vault is up to date */
         }
     }
     if (!err) {
         err = lethe_epoch_publish(&publisher->options, &epoch);
         if (!err) {
+            count_damaged(publisher);
             pthread_mutex_lock(&publisher->lock);
             publisher->status.epoch = epoch.n;
             publisher->status.epoch_time = epoch.time;
@@ -221,6 +235,7 @@ enum lethe_err lethe_publisher_new(const struct lethe_publisher_options *options
     }
     publisher->status.epoch = (uint64_t)epoch;
     pthread_mutex_init(&publisher->lock, NULL);
+    count_damaged(publisher);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&publisher->wake, &monotonic);
@@ -277,7 +292,7 @@ static enum lethe_err answer_to(const struct lethe_publisher *publisher, uint64_
     enum lethe_err last = publisher->status.last_error;
 
     if (publisher->answered >= ticket) {
-        return LETHE_OK;
+        return publisher->status.damaged > 0 ? LETHE_ERR_INTEGRITY : LETHE_OK;
     }
     if (publisher->stop) {
         return LETHE_ERR_CANCELLED;

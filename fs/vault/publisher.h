@@ -93,6 +93,7 @@ struct lethe_publisher_status {
     enum lethe_err last_error; /* of the last try; LETHE_OK when it went well */
     int64_t error_since;       /* nanoseconds since 1970 */
     bool stopped;              /* the head was moved by another device */
+    uint64_t damaged;          /* files that lost bytes on this device: the vault has them without */
 };
 void lethe_publisher_status(struct lethe_publisher *publisher, struct lethe_publisher_status *out);
 

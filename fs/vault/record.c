@@ -299,3 +299,50 @@ enum lethe_err lethe_record_remove(struct lethe_db *db, const struct lethe_id *c
     lethe_db_unlock(db);
     return err;
 }
+
+bool lethe_record_is_damaged(const struct lethe_record *record)
+{
+    for (size_t i = 0; i < record->count; i++) {
+        if (record->pieces[i].kind == LETHE_PIECE_LOST) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One number; id is bound when it is not NULL. */
+static enum lethe_err ask_number(struct lethe_db *db, const char *sql, const struct lethe_id *id, uint64_t *out)
+{
+    sqlite3_stmt *statement;
+    bool row = false;
+    enum lethe_err err;
+
+    *out = 0;
+    lethe_db_lock(db);
+    err = lethe_db_statement(db, sql, &statement);
+    if (!err && id) {
+        lethe_db_bind_id(statement, 1, id);
+    }
+    if (!err) {
+        err = lethe_db_step(db, statement, &row);
+        *out = row ? (uint64_t)sqlite3_column_int64(statement, 0) : 0;
+        sqlite3_reset(statement);
+    }
+    lethe_db_unlock(db);
+    return err;
+}
+
+enum lethe_err lethe_record_count_damaged(struct lethe_db *db, uint64_t *out)
+{
+    return ask_number(db,
+                      "SELECT count(*) FROM local l WHERE l.state = 1 AND EXISTS(SELECT 1 FROM piece WHERE content ="
+                      " l.content AND kind = 6) AND NOT EXISTS(SELECT 1 FROM dead WHERE content = l.content)",
+                      NULL, out);
+}
+
+uint64_t lethe_record_inode(struct lethe_db *db, const struct lethe_id *content)
+{
+    uint64_t ino = 0;
+
+    return ask_number(db, "SELECT coalesce(min(ino), 0) FROM inode WHERE content = ?", content, &ino) ? 0 : ino;
+}

@@ -18,11 +18,12 @@ enum lethe_piece_kind {
     LETHE_PIECE_RECIPE = 3,
     LETHE_PIECE_RAW = 4,
     LETHE_PIECE_ZSTD = 5,
+    LETHE_PIECE_LOST = 6, /* bytes that could not be read on the device when it was sealed: the object is empty */
 };
 
 struct lethe_piece {
     enum lethe_piece_kind kind;
-    uint64_t start; /* the range of the content's bytes (RAW and ZSTD) */
+    uint64_t start; /* the range of the content's bytes (RAW, ZSTD and LOST) */
     uint64_t length;
     struct lethe_id object;
     enum lethe_object_kind object_kind;
@@ -66,6 +67,12 @@ enum lethe_err lethe_record_load(struct lethe_db *db, const struct lethe_id *con
 enum lethe_err lethe_record_kind(struct lethe_db *db, const struct lethe_id *content, enum lethe_record_kind *kind)
     LETHE_MUST_CHECK;
 bool lethe_record_exists(struct lethe_db *db, const struct lethe_id *content);
+/* Some of its bytes are lost. */
+bool lethe_record_is_damaged(const struct lethe_record *record);
+/* Contents of live files on this device that lost bytes, as far as they were sealed. */
+enum lethe_err lethe_record_count_damaged(struct lethe_db *db, uint64_t *out) LETHE_MUST_CHECK;
+/* The lowest inode number that names the content, 0 when none does. */
+uint64_t lethe_record_inode(struct lethe_db *db, const struct lethe_id *content);
 /*
  * A photo of these pixels that no live file names any more (it was just overwritten or renamed over): its artifact and
  * residual serve the new version. LETHE_ERR_NOT_FOUND.

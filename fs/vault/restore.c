@@ -4,6 +4,8 @@
 #include <string.h>
 #include <zstd.h>
 
+#include "lethe/log.h"
+
 #define SEGMENT_MAX (4u << 20)
 
 const struct lethe_piece *lethe_restore_find(const struct lethe_record *record, enum lethe_piece_kind kind)
@@ -52,7 +54,13 @@ enum lethe_err lethe_restore_piece(struct lethe_vault *vault, const struct lethe
 {
     struct lethe_buf payload = {0};
     size_t start = out->len;
-    enum lethe_err err = lethe_vault_get(vault, piece->object_kind, &piece->object, &piece->origin, piece->position,
+    enum lethe_err err;
+
+    if (piece->kind == LETHE_PIECE_LOST) {
+        lethe_log(LETHE_LOG_WARN, "a file lost bytes on a device before they were in the vault: they cannot be read");
+        return LETHE_ERR_INTEGRITY;
+    }
+    err = lethe_vault_get(vault, piece->object_kind, &piece->object, &piece->origin, piece->position,
                                          piece->offset, piece->stored, piece->kind == LETHE_PIECE_ZSTD ? &payload : out);
 
     if (!err && piece->kind == LETHE_PIECE_ZSTD) {

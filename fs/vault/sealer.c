@@ -18,6 +18,7 @@
 #define SMALL (256u << 10)      /* contents up to this size go into packs */
 #define PHOTO_MAX (512u << 20)  /* files beyond are segments: a photo is held in memory whole */
 #define ZSTD_LEVEL 3
+#define PATIENCE 3              /* runs in which a disk may give errors on reading */
 #define KEPT_MAX (64u << 20)    /* bytes of replaced files that wait in memory to be cached */
 
 struct lethe_sealer {
@@ -28,6 +29,8 @@ struct lethe_sealer {
     struct lethe_id *queue;
     size_t count, next;
     enum lethe_err failed; /* the first error that stops the run; guarded by lock */
+    atomic_bool unread;  /* the disk of this device gave an error in this run */
+    atomic_uint patience; /* runs that may still end so, before what cannot be read counts as lost */
     atomic_bool cancel;
     atomic_uint_fast64_t total, done, bytes, stored;
     atomic_uint_fast64_t kept; /* bytes of files in records that wait for their puts */
@@ -59,6 +62,7 @@ struct job {
     struct deed *deed;
     struct lethe_record *record; /* of deed */
     uint64_t size;
+    bool unreadable; /* what read_range could not read will never be there */
 };
 
 /* The files whose bytes a record replaced. */
@@ -104,7 +108,8 @@ static enum lethe_err finish(struct lethe_sealer *sealer, const struct lethe_rec
         if (!err && record->replaced) {
             err = lethe_tree_replace(sealer->options.tree, content, record->size, note_change, &changes);
         } else if (!err) {
-            err = lethe_content_vaulted(content);
+            /* What can be read of a damaged content is kept here for as long as a file names it. */
+            err = lethe_record_is_damaged(record) ? LETHE_OK : lethe_content_vaulted(content);
         }
         lethe_gate_leave(sealer->options.committer, true);
         if (!err && record->replaced) {
@@ -226,12 +231,15 @@ static enum lethe_err read_range(struct job *job, uint64_t offset, uint8_t *out,
 
         if (err == LETHE_ERR_ABSENT) {
             err = lethe_restorer_hydrate(job->sealer->options.restorer, &absent);
-            if (err) {
-                return err;
+            if (!err) {
+                continue;
             }
-            continue;
+        } else if (err == LETHE_ERR_IO) {
+            atomic_store(&job->sealer->unread, true);
+            job->unreadable = atomic_load(&job->sealer->patience) == 0;
         }
         if (err) {
+            job->unreadable |= err == LETHE_ERR_INTEGRITY;
             return err;
         }
         if (got == 0) {
@@ -293,6 +301,22 @@ static enum lethe_err put_object(struct job *job, enum lethe_object_kind kind, u
     return err;
 }
 
+/*
+ * One content that the device cannot read shall not keep all others from the vault: what can be read of it is stored,
+ * and that the rest is lost.
+ */
+static enum lethe_err seal_lost(struct job *job, struct lethe_piece *piece)
+{
+    if (!lethe_record_is_damaged(job->record)) {
+        lethe_log(LETHE_LOG_ERROR,
+                  "inode %llu: some of its bytes on this device are damaged: the rest goes to the vault without them;"
+                  " delete the file, or replace it by a copy from elsewhere",
+                  (unsigned long long)lethe_record_inode(job->sealer->options.db, &job->record->content));
+    }
+    piece->kind = LETHE_PIECE_LOST;
+    return put_object(job, LETHE_OBJECT_SEGMENT, piece->start / SEGMENT, NULL, 0, piece);
+}
+
 static enum lethe_err seal_segment(struct job *job, uint64_t start, size_t len)
 {
     uint8_t *bytes = job->scratch->segment;
@@ -302,6 +326,9 @@ static enum lethe_err seal_segment(struct job *job, uint64_t start, size_t len)
     size_t payload_len;
     enum lethe_err err = read_range(job, start, bytes, len);
 
+    if (err && job->unreadable) {
+        return seal_lost(job, &piece);
+    }
     if (!err) {
         err = compress(bytes, len, &job->scratch->compressed, &piece.kind, &payload, &payload_len);
     }
@@ -785,6 +812,21 @@ out:
     return err;
 }
 
+/* Recorded, and then the power went; or damaged, and so not to be vaulted. */
+static enum lethe_err vault_recorded(struct job *job, const struct lethe_id *id)
+{
+    struct lethe_record record = {0};
+    enum lethe_err err = lethe_record_load(job->sealer->options.db, id, &record);
+
+    if (!err && !lethe_record_is_damaged(&record)) {
+        lethe_gate_enter(job->sealer->options.committer);
+        err = lethe_content_vaulted(job->content);
+        lethe_gate_leave(job->sealer->options.committer, true);
+    }
+    lethe_record_release(&record);
+    return err;
+}
+
 static enum lethe_err seal_one(struct lethe_sealer *sealer, const struct lethe_id *id, struct scratch *scratch)
 {
     struct job job = {.sealer = sealer, .scratch = scratch};
@@ -796,10 +838,8 @@ static enum lethe_err seal_one(struct lethe_sealer *sealer, const struct lethe_i
     if (lethe_content_state(job.content) != LETHE_CONTENT_FROZEN) {
         goto out; /* sealed in the meantime */
     }
-    if (lethe_record_exists(sealer->options.db, id)) { /* recorded, and then the power went */
-        lethe_gate_enter(sealer->options.committer);
-        err = lethe_content_vaulted(job.content);
-        lethe_gate_leave(sealer->options.committer, true);
+    if (lethe_record_exists(sealer->options.db, id)) {
+        err = vault_recorded(&job, id);
         goto out;
     }
     job.size = lethe_content_size(job.content);
@@ -814,6 +854,9 @@ static enum lethe_err seal_one(struct lethe_sealer *sealer, const struct lethe_i
     job.record->content = *id;
     job.record->size = job.size;
     err = seal_bytes(&job);
+    if (err && job.unreadable && job.record->count == 0) {
+        err = seal_segments(&job);
+    }
     deed_put(job.deed, err);
 out:
     lethe_content_put(job.content);
@@ -902,6 +945,7 @@ enum lethe_err lethe_sealer_new(const struct lethe_sealer_options *options, stru
         return LETHE_ERR_NOMEM;
     }
     sealer->options = *options;
+    atomic_init(&sealer->patience, PATIENCE);
     if (sealer->options.workers == 0) {
         long online = sysconf(_SC_NPROCESSORS_ONLN);
 
@@ -939,6 +983,7 @@ enum lethe_err lethe_sealer_run(struct lethe_sealer *sealer, uint64_t epoch)
         return err;
     }
     sealer->failed = LETHE_OK;
+    atomic_store(&sealer->unread, false);
     lethe_uploads_cancel(sealer->uploads, atomic_load(&sealer->cancel));
     while (started < sealer->options.workers && started < sealer->count && started < 64 &&
            !pthread_create(&threads[started], NULL, worker, sealer)) {
@@ -952,6 +997,11 @@ enum lethe_err lethe_sealer_run(struct lethe_sealer *sealer, uint64_t epoch)
     }
     err = flush_pack(sealer, 1);
     lethe_uploads_wait(sealer->uploads);
+    if (!atomic_load(&sealer->unread)) {
+        atomic_store(&sealer->patience, PATIENCE);
+    } else if (atomic_load(&sealer->patience) > 0) {
+        atomic_fetch_sub(&sealer->patience, 1);
+    }
     return sealer->failed ? sealer->failed : err;
 }
 

@@ -385,6 +385,7 @@ class Vault:
             return out
         out = bytearray(content["size"])
         for piece in pieces:
+            require(piece["kind"] != 6, "bytes that were lost before they were sealed")
             payload = self._piece(piece, objects)
             if piece["kind"] == 5:
                 payload = zstd.decompress(payload, piece["length"])

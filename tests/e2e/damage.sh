@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+# What a device keeps is damaged, cut short or deleted while it is not mounted (after a kill, so that the database's log is
+# in use): either nothing is missing, or the mount is refused with the reason, and recover brings all that the vault
+# has and keeps the rest aside. A damaged block costs its own file, is told, and keeps no other file from the vault.
+. "$(dirname "$0")/lib.sh"
+
+kill_mount() {
+    local pid
+    pid=$(daemon_pid)
+    kill -9 "$pid"
+    while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
+    umount -l "$MNT"
+}
+
+make_vault
+mount_vault --epoch 1h
+mkdir "$WORK/published" "$WORK/local"
+for i in 1 2 3; do head -c 40000 /dev/urandom >"$WORK/published/p$i"; done
+"$BUILD/lethe-samples" "$WORK/published" 1
+cp -a "$WORK/published/." "$MNT"
+"$LETHEFS" sync "$MNT"
+for i in 1 2 3; do
+    head -c 40000 /dev/urandom >"$WORK/local/l$i"
+    cp -a "$WORK/local/l$i" "$MNT"
+    sync "$MNT/l$i"
+done
+kill_mount
+cp -a "$XDG_STATE_HOME" "$WORK/state-good"
+STATE=$(echo "$XDG_STATE_HOME"/lethefs/*)
+
+again() {
+    rm -rf "$XDG_STATE_HOME"
+    cp -a "$WORK/state-good" "$XDG_STATE_HOME"
+}
+
+# refused CODE WHAT: the mount is refused; recover restores what was published and keeps the old state
+refused() {
+    expect "$1" "$LETHEFS" mount "$VAULT" "$MNT" --passfile "$PASS"
+    grep -q recover "$WORK/err" || fail "$2: no remedy is named: $(cat "$WORK/err")"
+    "$LETHEFS" recover "$VAULT" --recovery-file "$WORK/recovery" --passfile "$PASS" >"$WORK/out"
+    grep -q "set aside" "$WORK/out" || fail "$2: the old state is not mentioned"
+    compgen -G "$STATE.before-*" >/dev/null || fail "$2: the old state is gone"
+    mount_vault --epoch 1h -o ro
+    same_trees "$WORK/published" "$MNT"
+    umount_vault
+    again
+}
+
+same_files() { # FOLDER FILE...
+    local from=$1
+    shift
+    for file in "$@"; do cmp "$from/$file" "$MNT/$file"; done
+}
+
+size=$(stat -c %s "$STATE/meta-wal")
+rm "$STATE/meta-wal"
+refused 4 "no log"
+truncate -s 0 "$STATE/meta-wal"
+refused 4 "an empty log"
+truncate -s $((size / 2)) "$STATE/meta-wal"
+refused 4 "half a log"
+truncate -s $((size - 10)) "$STATE/meta-wal"
+refused 4 "a log without its end"
+dd if=/dev/zero of="$STATE/meta-wal" bs=4096 count=1 conv=notrunc status=none
+refused 4 "a log without its beginning"
+rm "$STATE/meta"
+refused 4 "no database"
+truncate -s 0 "$STATE/meta"
+refused 4 "an empty database"
+head -c 100000 /dev/urandom >"$STATE/meta"
+refused 4 "noise for a database"
+rm "$STATE/device-secret"
+refused 3 "no device secret"
+
+# what can be made anew
+rm -f "$STATE/meta-mark" "$STATE/writer" "$STATE"/pairs/*
+rm -rf "$XDG_CACHE_HOME"
+mount_vault --epoch 1h
+same_files "$WORK/local" l1 l2 l3
+same_files "$WORK/published" p1 p2 p3
+# the cache goes while it is mounted
+rm -rf "$XDG_CACHE_HOME"
+same_files "$WORK/published" p1 p2 p3
+umount_vault
+again
+
+# damaged blocks
+dd if=/dev/zero of="$STATE/blocks" bs=4096 count=1 conv=notrunc status=none
+mount_vault --epoch 1h
+damaged=
+for file in l1 l2 l3; do
+    if ! cat "$MNT/$file" >"$WORK/bytes" 2>"$WORK/err"; then
+        grep -q "Input/output error" "$WORK/err" || fail "$(cat "$WORK/err")"
+        damaged="$damaged $file"
+    else
+        cmp "$WORK/bytes" "$WORK/local/$file"
+    fi
+done
+damaged=${damaged# }
+[ "$(wc -w <<<"$damaged")" = 1 ] || fail "one block was damaged, but these files: $damaged"
+expect 4 "$LETHEFS" sync "$MNT"
+"$LETHEFS" status "$MNT" | grep -q "^damaged *1 " || fail "status does not tell"
+echo more >"$MNT/more"
+expect 4 "$LETHEFS" sync "$MNT"
+rm -rf "$WORK/other"
+XDG_STATE_HOME=$WORK/other "$LETHEFS" recover "$VAULT" --recovery-file "$WORK/recovery" --passfile "$PASS"
+mkdir "$WORK/mnt2"
+XDG_STATE_HOME=$WORK/other XDG_CACHE_HOME=$WORK/other-cache MNT=$WORK/mnt2 mount_vault -o ro
+[ "$(cat "$WORK/mnt2/more")" = more ] || fail "a file behind a damaged one is not in the vault"
+for file in l1 l2 l3; do
+    [ "$damaged" = "$file" ] || cmp "$WORK/local/$file" "$WORK/mnt2/$file"
+done
+expect 1 cat "$WORK/mnt2/$damaged"
+"$LETHEFS" umount "$WORK/mnt2"
+expect 4 "$LETHEFS" check "$VAULT" --deep --passfile "$PASS"
+rm "$MNT/$damaged"
+"$LETHEFS" sync "$MNT"
+umount_vault --wait
+"$LETHEFS" check "$VAULT" --deep --passfile "$PASS"
