@@ -18,6 +18,7 @@
 #define NEVER (1u << 25) /* of what has no code: above SEGMENT + AHEAD literals of 15 bits */
 #define CAP (1u << 28)   /* sums stop here, so that adding a few NEVERs cannot overflow */
 #define RANKS 8u
+#define LONG 16u /* lengths that are worth a vector */
 #define MARGINS 16u
 #define MAX_STORED 65535u
 
@@ -112,6 +113,30 @@ static void set_costs(struct lethe_optimal_model *m, const struct lethe_deflate_
     }
 }
 
+/* lethe_deflate_distance_symbol, where it is called most. */
+static inline unsigned distance_symbol(unsigned distance)
+{
+    unsigned x = distance - 1, log = 31 - (unsigned)__builtin_clz(x | 1);
+
+    return x < 4 ? x : log * 2 + (x >> (log - 1) & 1);
+}
+
+/* The least a[i] + b[i], for sums below 2^31: all compilers know how to make vectors of it. */
+#if defined(__GNUC__) && !defined(__clang__)
+__attribute__((optimize("O3")))
+#endif
+static uint32_t least_sum(const uint32_t *a, const uint32_t *b, unsigned count)
+{
+    int32_t best = INT32_MAX;
+
+    for (unsigned i = 0; i < count; i++) {
+        int32_t sum = (int32_t)(a[i] + b[i]);
+
+        best = sum < best ? sum : best;
+    }
+    return (uint32_t)best;
+}
+
 static uint32_t cheapest(const struct lethe_optimal_model *m, size_t i, size_t most)
 {
     const uint32_t *to_end = m->to_end + i;
@@ -120,9 +145,15 @@ static uint32_t cheapest(const struct lethe_optimal_model *m, size_t i, size_t m
 
     for (uint32_t k = m->first[i]; k < m->first[i + 1]; k++) {
         uint32_t match = m->matches.at[k];
-        uint32_t cost = m->distance_cost[lethe_deflate_distance_symbol(lethe_token_distance(match))];
+        uint32_t cost = m->distance_cost[distance_symbol(lethe_token_distance(match))];
         unsigned last = lethe_token_length(match) < most ? lethe_token_length(match) : (unsigned)most;
 
+        if (last >= length + LONG) {
+            uint32_t whole = cost + least_sum(m->length_cost + length, to_end + length, last + 1 - length);
+
+            best = whole < best ? whole : best;
+            length = last + 1;
+        }
         for (; length <= last; length++) {
             uint32_t whole = cost + m->length_cost[length] + to_end[length];
 
@@ -199,7 +230,7 @@ static unsigned list_choices(const struct lethe_optimal_model *m, size_t pos, si
     offer(choices, &count, m->literal_cost[m->data[pos]] + to_end[1], m->data[pos]);
     for (uint32_t k = m->first[i]; k < m->first[i + 1]; k++) {
         uint32_t match = m->matches.at[k];
-        uint32_t cost = m->distance_cost[lethe_deflate_distance_symbol(lethe_token_distance(match))];
+        uint32_t cost = m->distance_cost[distance_symbol(lethe_token_distance(match))];
         unsigned last = lethe_token_length(match) < most ? lethe_token_length(match) : (unsigned)most;
 
         for (; length <= last; length++) {
