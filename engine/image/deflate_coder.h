@@ -109,7 +109,7 @@ struct lethe_zlib_model *lethe_zlib_model_new(const struct lethe_deflate_params 
 void lethe_zlib_model_free(struct lethe_zlib_model *model);
 enum lethe_err lethe_zlib_model_block(struct lethe_zlib_model *model,
                                       struct lethe_deflate_state *state) LETHE_MUST_CHECK;
-/* Tokens that were not as foreseen so far. */
+/* Tokens that were not as foreseen so far, and stored blocks that were not. */
 uint64_t lethe_zlib_model_misses(const struct lethe_zlib_model *model);
 
 /* deflate_optimal.c: blocks of an encoder that looks for the cheapest parse. */

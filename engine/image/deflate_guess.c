@@ -94,11 +94,12 @@ static uint64_t improve(const struct lethe_deflate_sample *sample, struct lethe_
 }
 
 uint64_t lethe_deflate_guess(const struct lethe_deflate_sample *sample, const uint8_t *data, size_t len,
-                             unsigned hint, unsigned window_bits, struct lethe_deflate_params *params)
+                             unsigned hint, unsigned window_bits, bool *unproven,
+                             struct lethe_deflate_params *params)
 {
     struct lethe_deflate_params base = {.level = 1, .strategy = LETHE_DEFLATE_HUFFMAN, .mem_level = 8};
     struct lethe_deflate_params all[CANDIDATES], other;
-    uint64_t quick[CANDIDATES], best;
+    uint64_t misses[CANDIDATES], best;
     unsigned n;
 
     base.mem_level = (uint8_t)(sample->mem_level ? sample->mem_level : 8);
@@ -117,9 +118,12 @@ uint64_t lethe_deflate_guess(const struct lethe_deflate_sample *sample, const ui
     }
     n = list(hint, &base, all);
     for (unsigned i = 0; i < n; i++) {
-        quick[i] = trial(sample, &all[i], data, len, QUICK, QUICK / 8);
-        if (quick[i] == 0 && trial(sample, &all[i], data, len, SIZE_MAX, 1) == 0) {
+        misses[i] = trial(sample, &all[i], data, len, QUICK, QUICK / 8);
+        if (misses[i] == 0 && (unproven || trial(sample, &all[i], data, len, SIZE_MAX, 1) == 0)) {
             *params = all[i];
+            if (unproven) {
+                *unproven = true;
+            }
             return 0;
         }
     }
@@ -127,13 +131,13 @@ uint64_t lethe_deflate_guess(const struct lethe_deflate_sample *sample, const ui
         unsigned least = 0;
 
         for (unsigned i = 1; i < n; i++) {
-            least = quick[i] < quick[least] ? i : least;
+            least = misses[i] < misses[least] ? i : least;
         }
-        if (quick[least] >= QUICK / 8) {
+        if (misses[least] >= QUICK / 8) {
             break;
         }
         best = improve(sample, params, &all[least], data, len, best);
-        quick[least] = UINT64_MAX;
+        misses[least] = UINT64_MAX;
     }
     if (best > sample->tokens.count / 8) { /* some other kind of encoder */
         return best;

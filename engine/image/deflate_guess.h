@@ -15,9 +15,13 @@ struct lethe_deflate_sample {
     unsigned mem_level; /* as the size of the first coded block tells, or 0 */
 };
 
-/* Sets *params and returns how many tokens of the sample they miss. hint: zlib's FLEVEL, window_bits: its
- * window. */
+/*
+ * Sets *params and returns how many tokens of the sample they miss. hint: zlib's FLEVEL, window_bits: its window.
+ * unproven: set when *params foresee the beginning of the sample: whether they foresee the rest of it is left to who
+ * describes the stream, and may ask again; NULL for parameters that were tried on all of it.
+ */
 uint64_t lethe_deflate_guess(const struct lethe_deflate_sample *sample, const uint8_t *data, size_t len,
-                             unsigned hint, unsigned window_bits, struct lethe_deflate_params *params);
+                             unsigned hint, unsigned window_bits, bool *unproven,
+                             struct lethe_deflate_params *params);
 
 #endif

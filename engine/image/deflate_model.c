@@ -94,14 +94,15 @@ static enum lethe_err sample_stream(const uint8_t *in, size_t in_len, uint8_t *d
     return err;
 }
 
-static enum lethe_err describe_as(enum method method, const struct lethe_deflate_params *params,
+/* proof: give up, with LETHE_ERR_BUSY, when one of so many tokens is not as foreseen. */
+static enum lethe_err describe_as(enum method method, const struct lethe_deflate_params *params, size_t proof,
                                   const uint8_t *in, size_t in_len, uint8_t *data, size_t len,
                                   size_t max_cost, struct lethe_buf *out, size_t *used)
 {
     struct lethe_deflate_state state = {.data = data, .len = len, .ready = len};
     struct lethe_inflater inflater;
     struct model model;
-    size_t pos = 0, begin = out->len;
+    size_t pos = 0, begin = out->len, tokens = 0;
     unsigned padding;
     enum lethe_err err;
 
@@ -123,12 +124,16 @@ static enum lethe_err describe_as(enum method method, const struct lethe_deflate
         if (!err) {
             err = model_block(&model, &state);
         }
+        if (!err && tokens < proof && lethe_zlib_model_misses(model.zlib) > 0) {
+            err = LETHE_ERR_BUSY;
+        }
         if (!err && out->len - begin > max_cost) {
             err = LETHE_ERR_UNSUPPORTED;
         }
         if (err) {
             goto out;
         }
+        tokens += state.tokens.count;
     } while (!state.block.final);
     lethe_inflate_end(&inflater, &padding, used);
     lethe_code_padding(&state, padding);
@@ -148,7 +153,7 @@ out:
 }
 
 /* The cheaper of both methods; the dear one is tried only when zlib's is not next to nothing. */
-static enum lethe_err describe_best(const struct lethe_deflate_params *params, bool like_zlib,
+static enum lethe_err describe_best(const struct lethe_deflate_params *params, bool like_zlib, size_t proof,
                                     const uint8_t *in, size_t in_len, uint8_t *data, size_t len,
                                     size_t max_cost, struct lethe_buf *out, size_t *used)
 {
@@ -157,7 +162,7 @@ static enum lethe_err describe_best(const struct lethe_deflate_params *params, b
     enum lethe_err err = LETHE_ERR_UNSUPPORTED;
 
     if (like_zlib) {
-        err = describe_as(METHOD_ZLIB, params, in, in_len, data, len, max_cost, &zlib, used);
+        err = describe_as(METHOD_ZLIB, params, proof, in, in_len, data, len, max_cost, &zlib, used);
     }
     /* A sample may not tell neighbouring levels apart: the dearer one is tried when the cheaper one errs
      * later on. */
@@ -167,7 +172,7 @@ static enum lethe_err describe_best(const struct lethe_deflate_params *params, b
         enum lethe_err tried;
 
         other.level++;
-        tried = describe_as(METHOD_ZLIB, &other, in, in_len, data, len, zlib.len - 1, &again, used);
+        tried = describe_as(METHOD_ZLIB, &other, 0, in, in_len, data, len, zlib.len - 1, &again, used);
         if (!tried) {
             lethe_buf_release(&zlib);
             zlib = again;
@@ -182,7 +187,7 @@ static enum lethe_err describe_best(const struct lethe_deflate_params *params, b
     if (err == LETHE_ERR_UNSUPPORTED || (!err && zlib.len > in_len / 256 + 128)) {
         size_t most = err ? max_cost : zlib.len - 1;
 
-        err = describe_as(METHOD_OPTIMAL, params, in, in_len, data, len, most, &optimal, used);
+        err = describe_as(METHOD_OPTIMAL, params, 0, in, in_len, data, len, most, &optimal, used);
         if (err == LETHE_ERR_UNSUPPORTED && zlib.len > 0) {
             err = LETHE_OK;
         }
@@ -204,6 +209,7 @@ enum lethe_err lethe_deflate_describe(const uint8_t *in, size_t in_len, uint8_t 
 {
     struct lethe_deflate_sample sample = {.coded = 0};
     struct lethe_deflate_params params;
+    bool unproven = false;
     uint64_t misses;
     enum lethe_err err;
 
@@ -212,9 +218,14 @@ enum lethe_err lethe_deflate_describe(const uint8_t *in, size_t in_len, uint8_t 
     }
     err = sample_stream(in, in_len, data, data_len, &sample);
     if (!err) {
-        misses = lethe_deflate_guess(&sample, data, data_len, hint, window_bits, &params);
-        err = describe_best(&params, misses <= sample.tokens.count / 8, in, in_len, data, data_len, max_cost,
-                            out, used);
+        misses = lethe_deflate_guess(&sample, data, data_len, hint, window_bits, &unproven, &params);
+        err = describe_best(&params, misses <= sample.tokens.count / 8, unproven ? sample.tokens.count : 0, in, in_len,
+                            data, data_len, max_cost, out, used);
+    }
+    if (err == LETHE_ERR_BUSY) {
+        misses = lethe_deflate_guess(&sample, data, data_len, hint, window_bits, NULL, &params);
+        err = describe_best(&params, misses <= sample.tokens.count / 8, 0, in, in_len, data, data_len, max_cost, out,
+                            used);
     }
     lethe_tokens_release(&sample.tokens);
     return err;

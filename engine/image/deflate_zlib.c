@@ -79,7 +79,7 @@ void lethe_zlib_model_free(struct lethe_zlib_model *m)
 
 uint64_t lethe_zlib_model_misses(const struct lethe_zlib_model *m)
 {
-    return m->misses;
+    return m->misses + m->restarts;
 }
 
 /* A lazy matcher holds its last literal back, so a block that it fills at the very end is the last one. */
