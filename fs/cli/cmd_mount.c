@@ -11,7 +11,7 @@
 
 /* What -o may hold besides the kernel's own options; from fstab everything arrives this way. */
 struct mount_words {
-    bool read_only, allow_other, sync_vault, degraded, no_readahead, offline;
+    bool read_only, allow_other, sync_vault, degraded, no_readahead, no_atime, offline;
     const char *passfile, *extpass, *cache_size, *cache_dir, *state_dir, *at, *epoch, *effort, *timeout, *residuals;
     struct lethe_store_options store;
     char more[1024];
@@ -75,6 +75,7 @@ static int take_word(struct mount_words *words, char *word)
         if (strncmp(word, "x-", 2) == 0 || strncmp(word, "comment=", 8) == 0 || strncmp(word, "user=", 5) == 0) {
             return -1;
         }
+        words->no_atime |= strcmp(word, "noatime") == 0;
         for (size_t i = 0; i < sizeof kernel / sizeof *kernel; i++) {
             if (strcmp(word, kernel[i]) == 0 && strlen(words->more) + strlen(word) + 2 < sizeof words->more) {
                 strcat(words->more, *words->more ? "," : "");
@@ -259,6 +260,7 @@ int lethe_cmd_mount(int argc, char **argv)
         daemon.session.publish = !words.read_only && daemon.session.at == INT64_MAX;
         daemon.session.residuals = pick(residuals, words.residuals);
         daemon.session.degraded = words.degraded;
+        daemon.session.no_atime = words.no_atime;
         if (words.degraded && daemon.session.at == INT64_MAX) { /* beside whatever is mounted */
             daemon.session.at = LETHE_SESSION_NEWEST;
         }

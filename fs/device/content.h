@@ -168,7 +168,8 @@ struct lethe_contents_usage {
     uint64_t dirty;    /* bytes of slots that hold the only copy */
     uint64_t cached;   /* bytes of slots in the cache arena */
     uint64_t database; /* bytes of database and log on disk */
-    uint64_t free;     /* limit less all of these and the reserve */
+    uint64_t reserve;  /* of limit, kept for metadata */
+    uint64_t free;     /* limit less all of these, or what the disk has left, less as much, if that is less */
 };
 void lethe_contents_usage(struct lethe_contents *contents, struct lethe_contents_usage *out);
 /* Tells waiting writers that something moved (an upload ended, the backend came back). */

@@ -290,6 +290,7 @@ void lethe_contents_usage(struct lethe_contents *store, struct lethe_contents_us
                  BLOCK;
     out->cached = (lethe_slots_used(cache) + lethe_slots_fat(cache)) * BLOCK;
     out->database = store->database;
+    out->reserve = store->reserve;
     out->free = left(store);
     pthread_mutex_unlock(&store->lock);
 }

@@ -30,6 +30,7 @@
 
 #define LOOK_MS 200
 #define LEAVE_S 3
+#define FILE_BYTES 512u /* of the database, about: row, name and index of a small file */
 
 struct daemon {
     const struct lethe_daemon_options *options;
@@ -215,24 +216,53 @@ static void stop_publisher(void *context)
     lethe_restorer_stop(daemon->session->restorer);
 }
 
-/* The size is what fits: the cache's free space, since the vault's own limit is not known. */
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/*
+ * What a vault in a folder can still take; UINT64_MAX where that is not known (a bucket), or where it is away, as then
+ * this device takes what is written.
+ */
+static uint64_t room_in_vault(struct lethe_session *session)
+{
+    const char *path = session->location;
+    struct lethe_watch_status store;
+    struct statvfs disk;
+
+    path += strncmp(path, "file://", 7) == 0 ? 7 : 0;
+    lethe_watch_status(session->watch, &store);
+    if (path[0] != '/' || store.away || statvfs(path, &disk)) {
+        return UINT64_MAX;
+    }
+    return (uint64_t)disk.f_bavail * disk.f_frsize;
+}
+
+/*
+ * Free is what can be written at once, whatever becomes of the vault meanwhile: room below the cache's limit and on its
+ * disk, where clean cache makes way, and no more than the vault's disk has for it once all that waits is there. (More than
+ * that can be written, but then writers wait for uploads.) Taken is what must stay on this device. A file takes some
+ * hundred bytes of the database, which shares the room.
+ */
 static void fill_statfs(void *context, struct statvfs *out)
 {
     struct daemon *daemon = context;
     struct lethe_contents_usage usage;
     struct lethe_tree_counts counts;
+    uint64_t room = room_in_vault(daemon->session), free, taken;
 
     lethe_contents_usage(daemon->session->contents, &usage);
     lethe_tree_count(daemon->session->tree, &counts);
+    room = room > usage.dirty ? room - usage.dirty : 0;
+    free = least(usage.free + usage.cached, room);
+    taken = usage.dirty + usage.database + usage.reserve;
     out->f_bsize = LETHE_BLOCK_BYTES;
     out->f_frsize = LETHE_BLOCK_BYTES;
-    out->f_blocks = usage.limit / LETHE_BLOCK_BYTES;
-    /* Clean cache makes way for new bytes, so it counts as free. */
-    out->f_bfree = (usage.free + usage.cached) / LETHE_BLOCK_BYTES;
-    out->f_bavail = out->f_bfree;
-    out->f_files = counts.inodes + (1ull << 32);
-    out->f_ffree = 1ull << 32;
-    out->f_favail = out->f_ffree;
+    out->f_bfree = out->f_bavail = free / LETHE_BLOCK_BYTES;
+    out->f_blocks = least(usage.limit, taken + free) / LETHE_BLOCK_BYTES;
+    out->f_ffree = out->f_favail = free / FILE_BYTES;
+    out->f_files = counts.inodes + out->f_ffree;
     out->f_namemax = 255;
 }
 

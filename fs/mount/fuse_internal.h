@@ -67,6 +67,11 @@ void lethe_fuse_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_
 void lethe_fuse_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
 void lethe_fuse_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags);
 void lethe_fuse_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
+/*
+ * Whether the caller must lose a file's set-group-id bit with a change of its permissions or bytes: neither root nor in
+ * its group.
+ */
+bool lethe_fuse_loses_sgid(fuse_req_t req, fuse_ino_t ino);
 
 /* --- fuse_wire.c: what libfuse has no words for, on the bytes of requests and replies --- */
 /* Negotiates FUSE_HANDLE_KILLPRIV_V2 where libfuse can be hooked. After the mount, before the first request.

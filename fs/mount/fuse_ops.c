@@ -76,6 +76,29 @@ static bool must_kill(fuse_req_t req, const struct fuse_file_info *info)
     return !(info && info->writepage) && fuse_req_ctx(req)->uid != 0;
 }
 
+/* Which set-id bits a change by the caller takes, when it takes any (must_kill). */
+static unsigned kills(fuse_req_t req, fuse_ino_t ino)
+{
+    return LETHE_SET_KILL_SUID | (lethe_fuse_loses_sgid(req, ino) ? LETHE_SET_KILL_SGID : 0);
+}
+
+/*
+ * After a change of bytes for which the kernel asks nothing about set-id bits, or not all: whoever is not root has no
+ * CAP_FSETID.
+ */
+static void kill_after(fuse_req_t req, fuse_ino_t ino)
+{
+    struct stat attr;
+
+    if (fuse_req_ctx(req)->uid == 0 || lethe_tree_getattr(tree_of(req), ino, &attr) ||
+        !(attr.st_mode & (S_ISUID | S_ISGID))) {
+        return;
+    }
+    if (!lethe_tree_setattr(tree_of(req), ino, kills(req, ino), &attr, &attr)) {
+        (void)fuse_lowlevel_notify_inval_inode(fuse_of(req)->session, ino, -1, 0);
+    }
+}
+
 static void op_init(void *context, struct fuse_conn_info *conn)
 {
     static const unsigned wanted[] = {
@@ -188,6 +211,9 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int va
                                    : (mask & LETHE_SET_SIZE) && fuse_req_ctx(req)->uid != 0) {
         mask |= LETHE_SET_KILL_SUID;
     }
+    if (mask & (LETHE_SET_KILL_SUID | LETHE_SET_UID | LETHE_SET_GID)) {
+        mask |= lethe_fuse_loses_sgid(req, ino) ? LETHE_SET_KILL_SGID : 0;
+    }
     lethe_fuse_serving(req);
     error = lethe_tree_setattr(tree_of(req), ino, mask, want, &attr);
     lethe_fuse_serving(NULL);
@@ -278,7 +304,7 @@ static int open_file(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info
     if ((info->flags & O_TRUNC) && must_kill(req, NULL)) {
         struct stat attr = {0};
 
-        error = lethe_tree_setattr(tree_of(req), ino, LETHE_SET_KILL_SUID, &attr, &attr);
+        error = lethe_tree_setattr(tree_of(req), ino, kills(req, ino), &attr, &attr);
         if (error) {
             lethe_tree_release_file(file);
             return error;
@@ -293,6 +319,10 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 {
     int error = open_file(req, ino, info);
 
+    /* Reads may be served by the page cache: this is the last that is heard of them. */
+    if (!error && (info->flags & O_ACCMODE) == O_RDONLY && lethe_tree_accessed(file_of(info))) {
+        (void)fuse_lowlevel_notify_inval_inode(fuse_of(req)->session, ino, -1, 0);
+    }
     if (error) {
         reply_error(req, error);
     } else if (fuse_reply_open(req, info)) {
@@ -393,12 +423,15 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 {
     int (*write_bytes)(struct lethe_file *, uint64_t, const void *, size_t, bool) =
         info->writepage ? lethe_tree_write_back : lethe_tree_write;
+    bool kill = must_kill(req, info);
     int error;
 
-    (void)ino;
     lethe_fuse_serving(req);
-    error = write_bytes(file_of(info), (uint64_t)offset, bytes, size, must_kill(req, info));
+    error = write_bytes(file_of(info), (uint64_t)offset, bytes, size, kill);
     lethe_fuse_serving(NULL);
+    if (kill && !error) {
+        kill_after(req, ino);
+    }
     if (error) {
         reply_error(req, error);
     } else {
@@ -537,10 +570,14 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t len,
                          struct fuse_file_info *info)
 {
-    (void)ino;
-    reply_error(req, offset < 0 || len < 0
-                         ? -EINVAL
-                         : lethe_tree_fallocate(file_of(info), mode, (uint64_t)offset, (uint64_t)len));
+    int error = offset < 0 || len < 0
+                    ? -EINVAL
+                    : lethe_tree_fallocate(file_of(info), mode, (uint64_t)offset, (uint64_t)len);
+
+    if (!error) {
+        kill_after(req, ino);
+    }
+    reply_error(req, error);
 }
 
 /*
@@ -590,10 +627,10 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offse
                                       (uint64_t)to_offset, len, &done);
 
     (void)from;
-    (void)to;
     if (error) {
         reply_error(req, error);
     } else {
+        kill_after(req, to);
         fuse_reply_write(req, (size_t)done);
     }
 }

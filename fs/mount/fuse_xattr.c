@@ -131,11 +131,7 @@ void lethe_fuse_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
     free(names);
 }
 
-/*
- * Whether the caller must lose a file's set-group-id bit with a change of its permissions: neither root nor in its
- * group.
- */
-static bool loses_sgid(fuse_req_t req, fuse_ino_t ino)
+bool lethe_fuse_loses_sgid(fuse_req_t req, fuse_ino_t ino)
 {
     gid_t *groups;
     struct stat attr;
@@ -166,7 +162,7 @@ void lethe_fuse_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const
     if (is_virtual(name)) {
         error = -EPERM;
     } else if (lethe_acl_is(name)) {
-        error = lethe_tree_set_acl(tree_of(req), ino, name, value, size, loses_sgid(req, ino));
+        error = lethe_tree_set_acl(tree_of(req), ino, name, value, size, lethe_fuse_loses_sgid(req, ino));
     } else {
         error = lethe_tree_setxattr(tree_of(req), ino, name, value, size, flags);
     }

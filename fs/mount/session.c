@@ -586,7 +586,8 @@ static enum lethe_err open_device(struct lethe_session *session, const struct le
         .cache_dir = past ? session->scratch_dir : session->cache_dir,
         .reserve = CACHE_RESERVE,
     };
-    struct lethe_tree_options tree = {.hydrate = hydrate, .context = session, .update_atime = !past};
+    struct lethe_tree_options tree = {
+        .hydrate = hydrate, .context = session, .update_atime = !past && !options->no_atime};
     char scratch_cache[4096];
     enum lethe_err err;
 

@@ -39,6 +39,7 @@ struct lethe_session_options {
     unsigned timeout_ms;      /* how long a read waits for the vault; 0: 60 s */
     bool persistent;          /* a read for which the vault does not answer is tried again until then */
     bool (*interrupted)(void); /* see fs/vault/restorer.h; may be NULL */
+    bool no_atime;            /* reading changes no access times */
     bool publish;             /* start the publisher (a mount for writing) */
     enum lethe_session_offline offline;
     bool take_over;           /* with publish: bind the vault to this device, where its store demands that */

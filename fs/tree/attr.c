@@ -137,41 +137,40 @@ void lethe_attr_touch_bytes(struct lethe_tree *tree, struct lethe_inode *inode, 
     lethe_inode_dirty(tree, inode, false, true);
 }
 
-void lethe_attr_kill(struct lethe_inode *inode)
+void lethe_attr_kill(struct lethe_inode *inode, bool sgid)
 {
     if (S_ISDIR(inode->mode)) {
         return;
     }
     inode->mode &= ~(mode_t)S_ISUID;
-    if (inode->mode & S_IXGRP) {
+    if (sgid || (inode->mode & S_IXGRP)) {
         inode->mode &= ~(mode_t)S_ISGID;
     }
 }
 
-void lethe_attr_accessed(struct lethe_tree *tree, struct lethe_inode *inode)
+bool lethe_attr_accessed(struct lethe_tree *tree, struct lethe_inode *inode)
 {
     int64_t now = lethe_tree_now();
     bool due;
 
-    if (!tree->options.update_atime || !lethe_tree_writable(tree)) {
-        return;
-    }
-    if (lethe_inode_lock(tree, inode)) {
-        return;
+    if (!tree->options.update_atime || !lethe_tree_writable(tree) || lethe_inode_lock(tree, inode)) {
+        return false;
     }
     due = inode->atime <= inode->mtime || inode->atime <= inode->ctime || now - inode->atime >= DAY_NS;
     due &= !inode->gone && inode->atime != now;
     lethe_inode_unlock(inode);
     if (!due) {
-        return;
+        return false;
     }
     lethe_tree_enter(tree);
-    if (!lethe_inode_lock(tree, inode)) {
+    due = !lethe_inode_lock(tree, inode);
+    if (due) {
         inode->atime = now;
         lethe_inode_dirty(tree, inode, true, false);
         lethe_inode_unlock(inode);
     }
     lethe_tree_leave(tree, true);
+    return due;
 }
 
 int lethe_tree_getattr(struct lethe_tree *tree, uint64_t ino, struct stat *attr)
@@ -194,8 +193,8 @@ static void apply(struct lethe_tree *tree, struct lethe_inode *inode, unsigned m
 
     if (mask & LETHE_SET_MODE) {
         inode->mode = (inode->mode & S_IFMT) | (want->st_mode & 07777);
-    } else if (mask & (LETHE_SET_KILL_SUID | LETHE_SET_UID | LETHE_SET_GID)) {
-        lethe_attr_kill(inode);
+    } else if (mask & (LETHE_SET_KILL_SUID | LETHE_SET_KILL_SGID | LETHE_SET_UID | LETHE_SET_GID)) {
+        lethe_attr_kill(inode, mask & LETHE_SET_KILL_SGID);
     }
     if (mask & LETHE_SET_UID) {
         inode->uid = want->st_uid;

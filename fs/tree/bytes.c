@@ -143,7 +143,8 @@ int lethe_tree_open_file(struct lethe_tree *tree, uint64_t ino, int flags, struc
         inode->opens++;
         inode->writers += writer;
         lethe_inode_unlock(inode);
-        *file = (struct lethe_file){.tree = tree, .inode = inode, .writer = writer};
+        *file = (struct lethe_file){
+            .tree = tree, .inode = inode, .writer = writer, .no_atime = (flags & O_NOATIME) != 0};
         pthread_mutex_lock(&tree->cache);
         tree->open_files++;
         file->next = tree->files;
@@ -258,10 +259,15 @@ int lethe_tree_read(struct lethe_file *file, uint64_t offset, void *buffer, size
             break;
         }
     }
-    if (!error) {
-        lethe_attr_accessed(tree, inode);
+    if (!error && !file->no_atime) {
+        (void)lethe_attr_accessed(tree, inode);
     }
     return error;
+}
+
+bool lethe_tree_accessed(struct lethe_file *file)
+{
+    return !file->no_atime && lethe_attr_accessed(file->tree, file->inode);
 }
 
 /* Whole blocks that a change of this range dirties. */
@@ -322,7 +328,7 @@ static int write_bytes(struct lethe_file *file, uint64_t offset, const void *byt
                 inode->size = offset + len > inode->size ? offset + len : inode->size;
                 touch_written(tree, inode, own_times);
                 if (kill_suid && (inode->mode & (S_ISUID | S_ISGID))) {
-                    lethe_attr_kill(inode);
+                    lethe_attr_kill(inode, false);
                     lethe_inode_dirty(tree, inode, true, true);
                 }
             }
@@ -575,8 +581,8 @@ int lethe_tree_copy(struct lethe_file *from, uint64_t from_offset, struct lethe_
         }
     }
     lethe_contents_unreserve(tree->options.contents, room);
-    if (!error) {
-        lethe_attr_accessed(tree, from->inode);
+    if (!error && !from->no_atime) {
+        (void)lethe_attr_accessed(tree, from->inode);
     }
     return error;
 }

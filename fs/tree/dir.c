@@ -107,7 +107,7 @@ int lethe_tree_readdir(struct lethe_tree *tree, uint64_t ino, uint64_t after, bo
     dots = (struct lethe_inode){.ino = ino, .rdev = inode->rdev};
     lethe_inode_unlock(inode);
     if (after < 2) {
-        lethe_attr_accessed(tree, inode);
+        (void)lethe_attr_accessed(tree, inode);
     }
     more = list_dots(&dots, after, each, context);
     if (more) {

@@ -89,7 +89,7 @@ struct lethe_inode {
 struct lethe_file {
     struct lethe_tree *tree;
     struct lethe_inode *inode; /* holds a reference */
-    bool writer;
+    bool writer, no_atime;
     struct lethe_file *previous, *next; /* all open files, guarded by cache */
 };
 
@@ -219,10 +219,10 @@ void lethe_attr_touch_ctime(struct lethe_tree *tree, struct lethe_inode *inode, 
 void lethe_attr_touch_dir(struct lethe_tree *tree, struct lethe_inode *inode, int64_t now);
 /* Bytes changed: live mtime and ctime. */
 void lethe_attr_touch_bytes(struct lethe_tree *tree, struct lethe_inode *inode, int64_t now);
-/* Clears set-user-id, and set-group-id where the group may execute. */
-void lethe_attr_kill(struct lethe_inode *inode);
-/* Sets atime as relatime says; enters the gate itself; nothing may be locked. */
-void lethe_attr_accessed(struct lethe_tree *tree, struct lethe_inode *inode);
+/* Clears set-user-id, and set-group-id where the group may execute, or anyhow. */
+void lethe_attr_kill(struct lethe_inode *inode, bool sgid);
+/* Sets atime as relatime says (true: it did); enters the gate itself; nothing may be locked. */
+bool lethe_attr_accessed(struct lethe_tree *tree, struct lethe_inode *inode);
 
 /* --- xattr.c --- */
 /* A copy of the value, for free(); -ENODATA. Takes the database lock. */

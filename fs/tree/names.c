@@ -428,7 +428,7 @@ int lethe_tree_readlink(struct lethe_tree *tree, uint64_t ino, char **target)
     }
     lethe_inode_unlock(inode);
     if (!error) {
-        lethe_attr_accessed(tree, inode);
+        (void)lethe_attr_accessed(tree, inode);
     }
     lethe_inode_put(tree, inode);
     return error;

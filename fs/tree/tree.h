@@ -85,6 +85,7 @@ int lethe_tree_getattr(struct lethe_tree *tree, uint64_t ino, struct stat *attr)
 #define LETHE_SET_MTIME 32u
 #define LETHE_SET_CTIME 64u
 #define LETHE_SET_KILL_SUID 128u /* clear set-id bits as a write or truncation by a non-owner must */
+#define LETHE_SET_KILL_SGID 256u /* the set-group-id bit too: the caller is not in the file's group */
 /* want: the wished values in the fields that mask names. attr receives the result. */
 int lethe_tree_setattr(struct lethe_tree *tree, uint64_t ino, unsigned mask, const struct stat *want,
                        struct stat *attr);
@@ -124,6 +125,11 @@ int lethe_tree_removexattr(struct lethe_tree *tree, uint64_t ino, const char *na
 /* --- files --- */
 struct lethe_file; /* an open file */
 int lethe_tree_open_file(struct lethe_tree *tree, uint64_t ino, int flags, struct lethe_file **out);
+/*
+ * A program is about to read: sets atime where relatime would (and O_NOATIME does not forbid it), as its reads may never
+ * come here. true when it was set.
+ */
+bool lethe_tree_accessed(struct lethe_file *file);
 /* O_TMPFILE: a file without a name, open, with what parent hands down. lethe_tree_link may give it one until its close. */
 int lethe_tree_tmpfile(struct lethe_tree *tree, uint64_t parent, mode_t mode, int flags, const struct lethe_owner *owner,
                        struct stat *attr, struct lethe_file **out);

@@ -29,11 +29,21 @@ static enum lethe_err select_value(struct lethe_tree *tree, uint64_t ino, const 
     return lethe_db_step(tree->db, *out, row);
 }
 
+/* Attributes have the names that they may have on ext4. */
 static int check_name(const char *name)
 {
+    static const char *const spaces[] = {"user.", "trusted.", "security."};
     size_t len = strlen(name);
 
-    return len == 0 || len > LETHE_XATTR_NAME_MAX ? -ERANGE : 0;
+    if (len == 0 || len > LETHE_XATTR_NAME_MAX) {
+        return -ERANGE;
+    }
+    for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]); i++) {
+        if (strncmp(name, spaces[i], strlen(spaces[i])) == 0) {
+            return name[strlen(spaces[i])] ? 0 : -EINVAL;
+        }
+    }
+    return lethe_acl_is(name) ? 0 : -EOPNOTSUPP;
 }
 
 enum lethe_err lethe_xattr_open(struct lethe_tree *tree)
@@ -315,7 +325,7 @@ int lethe_tree_setxattr(struct lethe_tree *tree, uint64_t ino, const char *name,
     if (size > LETHE_XATTR_SIZE_MAX) {
         return -E2BIG;
     }
-    if ((flags & ~(XATTR_CREATE | XATTR_REPLACE)) || flags == (XATTR_CREATE | XATTR_REPLACE)) {
+    if (flags & ~(XATTR_CREATE | XATTR_REPLACE)) {
         return -EINVAL;
     }
     return change(tree, ino, name, value ? value : "", size, flags, NULL);

@@ -18,5 +18,11 @@ mount_vault --state-dir "$WORK/disk/state" --cache-dir "$WORK/disk/cache" --cach
 head -c 150000000 /dev/urandom >"$WORK/big"
 cp "$WORK/big" "$MNT/big" || fail "a copy larger than the disk did not wait"
 cmp "$WORK/big" "$MNT/big" || fail "it came back different"
-[ "$(df --output=avail -B1M "$MNT" | tail -1)" -le 48 ] || fail "df promises more than the disk has"
+read -r size avail files < <(df --output=size,avail,iavail -B1M "$MNT" | tail -1)
+[ "$avail" -le 48 ] && [ "$size" -le 96 ] || fail "df promises more than the disk has: $avail MiB of $size"
+[ "$files" -le $((48 << 11)) ] || fail "df promises $files files on a disk of 48 MiB"
+head -c 100000000 /dev/zero >"$WORK/disk/other" || true
+avail=$(df --output=avail -B1M "$MNT" | tail -1)
+[ "$avail" -le $((48 - $(du -sm "$WORK/disk/other" | cut -f1))) ] || fail "df promises $avail MiB on a disk that is full"
+rm "$WORK/disk/other"
 umount_vault --wait

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 
 folders, rng = sys.argv[1:3], random.Random(int(sys.argv[3]))
 long = len(sys.argv) > 4
@@ -396,4 +397,87 @@ def nameless():
 
 
 both("files without a name", nameless)
+def attribute_names():
+    """Which names an attribute may have, and what both flags at once mean."""
+    put("named-attributes", b"")
+    seen = []
+    for name in ("user.", "user", "bogus.x", "system.other", "security.s", "trusted.", "user." + "n" * 250):
+        try:
+            seen.append(os.setxattr("named-attributes", name, b"x"))
+        except OSError as e:
+            seen.append(e.errno)
+    for name in ("security.s", "user.new"):
+        try:
+            seen.append(os.setxattr("named-attributes", name, b"y", os.XATTR_CREATE | os.XATTR_REPLACE))
+        except OSError as e:
+            seen.append(e.errno)
+    return seen, sorted(os.listxattr("named-attributes"))
+
+
+both("names of attributes", attribute_names)
+
+
+def as_stranger(act):
+    """In a process of a user who owns nothing here: what act returns."""
+    out, back = os.pipe()
+    if not os.fork():
+        try:
+            os.setgroups([])
+            os.setgid(65533)
+            os.setuid(65534)
+            os.write(back, repr(act()).encode())
+        except OSError as e:
+            os.write(back, repr(e.errno).encode())
+        os._exit(0)
+    os.wait()
+    os.close(back)
+    said = os.read(out, 4096)
+    os.close(out)
+    return said
+
+
+def set_id_bits():
+    """A change of a file's bytes by a stranger takes them all, whoever may execute it."""
+    put("source", b"data" * 100)
+    os.chmod("source", 0o644)
+
+    def change(how):
+        fd, source = os.open("set-id", os.O_RDWR), os.open("source", os.O_RDONLY)
+        how(fd, source)
+        return oct(os.fstat(fd).st_mode)
+
+    seen = []
+    for mode in (0o6777, 0o6766, 0o2766, 0o4777):
+        for how in (lambda fd, source: os.write(fd, b"y"), lambda fd, source: os.ftruncate(fd, 3),
+                    lambda fd, source: libc.fallocate(fd, 0, ctypes.c_long(0), ctypes.c_long(9000)),
+                    lambda fd, source: os.copy_file_range(source, fd, 400),
+                    lambda fd, source: os.open("set-id", os.O_RDWR | os.O_TRUNC)):
+            put("set-id", b"x")
+            os.chmod("set-id", mode)
+            seen.append(as_stranger(lambda: change(how)))
+    os.chown("set-id", 65534, 4321)
+    os.chmod("set-id", 0o6766)
+    seen.append(as_stranger(lambda: (os.chown("set-id", -1, 65533), oct(os.stat("set-id").st_mode))))
+    return seen
+
+
+both("set-id bits", set_id_bits)
+
+
+def accessed():
+    """Access times of files that were read, from the page cache or not."""
+    put("accessed", b"x" * 100)
+    now = time.time_ns()
+    seen = []
+    for atime, mtime, flags in ((now - 5 * 10**9, now - 3 * 10**9, 0), (now - 3 * 10**9, now - 5 * 10**9, 0),
+                                (now - 10**14, now - 10**15, 0), (now - 10**14, now - 10**15, os.O_NOATIME)):
+        os.utime("accessed", ns=(atime, mtime))
+        fd = os.open("accessed", os.O_RDONLY | flags)
+        os.read(fd, 10)
+        os.close(fd)
+        seen.append((os.stat("accessed").st_atime_ns != atime, os.stat("accessed").st_mtime_ns == mtime))
+    return seen
+
+
+both("access times", accessed)
 print("the same answers everywhere")
