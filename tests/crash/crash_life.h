@@ -2,13 +2,16 @@
 /*
  * A life of a device: random work of one thread on a tree, with every moment of the tree written down. The
  * tree after a crash must be one of these moments, not older than the last that was made durable; what is in
- * the vault is a moment that was published.
+ * the vault is a moment that was published. In a vault of fidelity lossy a picture is known by its width and height
+ * alone: its bytes, size and ctime change when it is sealed.
  */
 #ifndef LETHE_TESTS_CRASH_LIFE_H
 #define LETHE_TESTS_CRASH_LIFE_H
 
 #include "tests/crash/recorder.h"
 #include "tests/unit/vault_fixture.h"
+
+#include "lethe/codec.h"
 
 #include <linux/falloc.h>
 #include <linux/fs.h>
@@ -30,6 +33,7 @@ struct published {
 #define LIFE_PUBLISHED 1024
 struct life_hash {
     uint64_t ino, hash;
+    bool picture; /* of a lossy vault: hash is (width << 32 | height) */
 };
 
 struct life {
@@ -78,9 +82,24 @@ static inline int life_compare(const void *a, const void *b)
     return strcmp(((const struct life_entry *)a)->name, ((const struct life_entry *)b)->name);
 }
 
-static inline uint64_t life_hash_of(struct lethe_tree *tree, const struct stat *attr)
+static bool life_lossy; /* the vault's fidelity */
+
+static inline bool life_is_picture(const uint8_t *bytes, size_t size, uint64_t *hash)
 {
-    uint64_t hash = 0;
+    struct lethe_photo *photo = NULL;
+    enum lethe_reason reason;
+    bool is = life_lossy && !lethe_photo_parse(bytes, size, &lethe_image_limits_default, &photo, &reason);
+
+    if (is) {
+        *hash = (uint64_t)lethe_photo_info(photo)->width << 32 | lethe_photo_info(photo)->height;
+    }
+    lethe_photo_free(photo);
+    return is;
+}
+
+static inline struct life_hash life_hash_of(struct lethe_tree *tree, const struct stat *attr)
+{
+    struct life_hash known = {.ino = attr->st_ino};
     struct lethe_file *file = NULL;
     size_t size = (size_t)attr->st_size, at = 0, got = 1;
     uint8_t *bytes = malloc(size + 1), digest[32];
@@ -92,15 +111,18 @@ static inline uint64_t life_hash_of(struct lethe_tree *tree, const struct stat *
         at += error ? 0 : got;
     }
     if (!error && at == size) {
-        lethe_hash(bytes, size, digest);
-        memcpy(&hash, digest, sizeof hash);
-        hash |= 1;
+        known.picture = life_is_picture(bytes, size, &known.hash);
+        if (!known.picture) {
+            lethe_hash(bytes, size, digest);
+            memcpy(&known.hash, digest, sizeof known.hash);
+            known.hash |= 1;
+        }
     }
     if (file) {
         lethe_tree_release_file(file);
     }
     free(bytes);
-    return hash;
+    return known;
 }
 
 /* hashes: those that are known; NULL: reads everything. 0 as the hash of a file says that it cannot be read.
@@ -116,17 +138,21 @@ static inline void life_walk(struct lethe_tree *tree, uint64_t ino, const char *
     for (size_t i = 0; i < listing->count; i++) {
         char line[512], below[256], value[64] = "", *target = NULL;
         size_t needed = 0;
+        struct life_hash hash = {0};
         struct stat attr;
-        uint64_t hash = 0;
 
         assert_int_equal(lethe_tree_lookup(tree, ino, listing->entries[i].name, &attr), 0);
         assert_int_equal(attr.st_ino, listing->entries[i].ino);
         if (S_ISREG(attr.st_mode)) {
             struct life_hash *known = hashes ? &hashes[attr.st_ino % LIFE_HASHES] : NULL;
 
-            hash = known && known->ino == attr.st_ino ? known->hash : life_hash_of(tree, &attr);
+            hash = known && known->ino == attr.st_ino ? *known : life_hash_of(tree, &attr);
             if (known) {
-                *known = (struct life_hash){attr.st_ino, hash};
+                *known = hash;
+            }
+            if (hash.picture) {
+                attr.st_size = 0;
+                attr.st_ctim = (struct timespec){0};
             }
         } else if (S_ISLNK(attr.st_mode)) {
             assert_int_equal(lethe_tree_readlink(tree, attr.st_ino, &target), 0);
@@ -136,7 +162,7 @@ static inline void life_walk(struct lethe_tree *tree, uint64_t ino, const char *
         snprintf(line, sizeof line, "%s %llu %o %d %lld %lld.%09ld %lld.%09ld %016llx %s%s\n", below,
                  (unsigned long long)attr.st_ino, attr.st_mode, (int)attr.st_nlink, (long long)attr.st_size,
                  (long long)attr.st_mtim.tv_sec, attr.st_mtim.tv_nsec, (long long)attr.st_ctim.tv_sec,
-                 attr.st_ctim.tv_nsec, (unsigned long long)hash, value, target ? target : "");
+                 attr.st_ctim.tv_nsec, (unsigned long long)hash.hash, value, target ? target : "");
         free(target);
         lethe_buf_put(out, line, strlen(line));
         if (S_ISDIR(attr.st_mode)) {

@@ -5,7 +5,7 @@
  * the tree is one moment of that life, not older than what was made durable; the vault holds a moment that
  * was published; both go on from there. Some of the lives after a crash are recorded and cut as well.
  *
- * Every third life publishes beside its work, every fourth has a second store. LETHE_TEST_SEED repeats a run,
+ * Every third life publishes beside its work, every fourth has a second store, every fourth is lossy. LETHE_TEST_SEED repeats a run,
  * LETHE_LONG=1 makes 10,000 crashes of it.
  */
 #include "tests/crash/crash_life.h"
@@ -386,7 +386,10 @@ static void test_power_cut(void **state)
 
         life_seed = random = seed + lives++;
         make_fixture(&fixture);
-        fixture.fidelity = life_seed % 4 == 3 ? LETHE_FIDELITY_SPLIT : LETHE_FIDELITY_EXACT;
+        fixture.fidelity = life_seed % 4 == 3   ? LETHE_FIDELITY_SPLIT
+                           : life_seed % 4 == 1 ? LETHE_FIDELITY_LOSSY
+                                                : LETHE_FIDELITY_EXACT;
+        life_lossy = fixture.fidelity == LETHE_FIDELITY_LOSSY;
         assert_int_equal(fixture_init(&fixture), LETHE_OK);
         assert_int_equal(fixture_open(&fixture), LETHE_OK);
         assert_int_equal(fixture_publish(&fixture), LETHE_OK);

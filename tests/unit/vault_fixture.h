@@ -385,6 +385,9 @@ static inline void fixture_ready(struct fixture *fixture)
         epoch = (int64_t)pending.n;
     }
     lethe_contents_set_next_epoch(session->contents, (uint64_t)epoch + 1);
+    if (fixture->fidelity == LETHE_FIDELITY_LOSSY) {
+        assert_int_equal(lethe_tree_index_contents(session->tree), LETHE_OK);
+    }
     assert_int_equal(lethe_sealer_new(&sealer, &fixture->sealer), LETHE_OK);
     fixture->publisher = (struct lethe_publisher_options){.vault = session->vault,
                                                           .db = session->db,
