@@ -231,3 +231,10 @@ uint64_t lethe_arena_allocated(struct lethe_arena *arena)
 
     return fstat(arena->fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 }
+
+bool lethe_arena_is_gone(struct lethe_arena *arena)
+{
+    struct stat st;
+
+    return fstat(arena->fd, &st) == 0 && st.st_nlink == 0;
+}

@@ -38,6 +38,8 @@ enum lethe_err lethe_arena_sync(struct lethe_arena *arena) LETHE_MUST_CHECK;
 void lethe_arena_punch(struct lethe_arena *arena, uint32_t slot, uint32_t count);
 /* Shortens the file to this many slots; nothing when it is shorter. */
 enum lethe_err lethe_arena_truncate(struct lethe_arena *arena, uint64_t slots) LETHE_MUST_CHECK;
+/* Somebody has deleted the file. */
+bool lethe_arena_is_gone(struct lethe_arena *arena);
 /* Bytes that the file takes on the disk. */
 uint64_t lethe_arena_allocated(struct lethe_arena *arena);
 

@@ -46,6 +46,7 @@ struct lethe_committer {
     bool early;
     atomic_bool changed; /* since the last commit took the gate */
     atomic_bool warned;  /* the thread has logged that it cannot commit */
+    atomic_bool told;    /* it was logged that the files are gone */
 };
 
 /* --- one commit --- */
@@ -138,6 +139,25 @@ enum lethe_err lethe_commit_wait(struct lethe_committer *committer)
     return err;
 }
 
+bool lethe_commit_is_in_vain(struct lethe_committer *committer)
+{
+    if (!lethe_db_is_gone(committer->db) && !lethe_contents_are_gone(committer->contents)) {
+        return false;
+    }
+    if (!atomic_exchange(&committer->told, true)) {
+        lethe_log(LETHE_LOG_ERROR, "the state folder of this mount was deleted: what is written lasts until the mount ends,"
+                                   " and goes to the vault before; unmount, then run 'lethefs recover'");
+    }
+    return true;
+}
+
+enum lethe_err lethe_commit_promise(struct lethe_committer *committer)
+{
+    enum lethe_err err = lethe_commit_wait(committer);
+
+    return !err && lethe_commit_is_in_vain(committer) ? LETHE_ERR_IO : err;
+}
+
 enum lethe_err lethe_commit_with(struct lethe_committer *committer, enum lethe_err (*extra)(void *context),
                                  void *context)
 {
@@ -204,6 +224,7 @@ static void *commit_periodically(void *context)
         if (!committer->stop) {
             pthread_mutex_unlock(&committer->mutex);
             (void)lethe_contents_tidy(committer->contents); /* the rest in a second */
+            (void)lethe_commit_is_in_vain(committer);
             pthread_mutex_lock(&committer->mutex);
         }
         if (!committer->stop && atomic_load(&committer->changed)) {
@@ -272,7 +293,7 @@ enum lethe_err lethe_committer_close(struct lethe_committer *committer)
     pthread_cond_signal(&committer->due);
     pthread_mutex_unlock(&committer->mutex);
     pthread_join(committer->thread, NULL);
-    err = lethe_commit_wait(committer);
+    err = lethe_commit_promise(committer);
     release(committer);
     return err;
 }

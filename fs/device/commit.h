@@ -35,6 +35,10 @@ void lethe_gate_leave(struct lethe_committer *committer, bool changed);
 
 /* Returns when all that was done before the call is durable on this device. */
 enum lethe_err lethe_commit_wait(struct lethe_committer *committer) LETHE_MUST_CHECK;
+/* The state folder was deleted. Commits go on then, so that all can still be brought to the vault. Logged once. */
+bool lethe_commit_is_in_vain(struct lethe_committer *committer);
+/* lethe_commit_wait for who is promised that it stays: LETHE_ERR_IO when the commit is in vain. */
+enum lethe_err lethe_commit_promise(struct lethe_committer *committer) LETHE_MUST_CHECK;
 /*
  * A commit now, in the caller's thread, with extra work done inside it under the exclusive gate after the hooks (the
  * cut of an epoch). When extra fails, the commit goes on and extra's error is returned.

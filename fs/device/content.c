@@ -405,6 +405,11 @@ void lethe_contents_set_next_epoch(struct lethe_contents *store, uint64_t epoch)
     pthread_mutex_unlock(&store->lock);
 }
 
+bool lethe_contents_are_gone(struct lethe_contents *store)
+{
+    return lethe_arena_is_gone(store->arenas[ARENA_STATE]);
+}
+
 uint64_t lethe_contents_next_epoch(struct lethe_contents *store)
 {
     uint64_t epoch;

@@ -151,6 +151,9 @@ enum lethe_err lethe_contents_reserve(struct lethe_contents *contents, uint64_t 
     LETHE_MUST_CHECK;
 void lethe_contents_unreserve(struct lethe_contents *contents, uint64_t len);
 
+/* The state folder's block file was deleted: what is written to it lasts as long as this process. */
+bool lethe_contents_are_gone(struct lethe_contents *contents);
+
 /* Commit, part 1, without the gate: seals buffered blocks into slots and makes them durable, as far as they go. */
 enum lethe_err lethe_contents_flush(struct lethe_contents *contents) LETHE_MUST_CHECK;
 /* Part 2, under the exclusive gate: the rest, durable; then chunk maps, slots and local rows into the transaction. */

@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lethe/log.h"
@@ -47,6 +48,18 @@ sqlite3 *lethe_db_handle(struct lethe_db *db)
 bool lethe_db_damaged(const struct lethe_db *db)
 {
     return lethe_vfs_damaged(db->vfs);
+}
+
+static bool is_deleted(int fd)
+{
+    struct stat about;
+
+    return fd >= 0 && fstat(fd, &about) == 0 && about.st_nlink == 0;
+}
+
+bool lethe_db_is_gone(const struct lethe_db *db)
+{
+    return is_deleted(db->lock_fd) || is_deleted(db->log_fd);
 }
 
 size_t lethe_db_load(const struct lethe_db *db)

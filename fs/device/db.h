@@ -31,6 +31,8 @@ enum lethe_err lethe_db_open(const char *path, const struct lethe_secret *key, b
 void lethe_db_close(struct lethe_db *db);
 /* A seal of the database did not open, or its log lost something: it is of no use any more. */
 bool lethe_db_damaged(const struct lethe_db *db);
+/* Somebody has deleted its log or its lock: commits last as long as this process. */
+bool lethe_db_is_gone(const struct lethe_db *db);
 
 /* Recursive is not needed: the lock is a leaf, never held over a call out of fs/device or over backend I/O. */
 void lethe_db_lock(struct lethe_db *db);

@@ -31,6 +31,7 @@
 #define LOOK_MS 200
 #define LEAVE_S 3
 #define FILE_BYTES 512u /* of the database, about: row, name and index of a small file */
+#define LAST_SYNC_MS 60000
 
 struct daemon {
     const struct lethe_daemon_options *options;
@@ -210,6 +211,10 @@ static void stop_publisher(void *context)
 {
     struct daemon *daemon = context;
 
+    /* Of what has no state folder any more, the vault's copy is the only one there will be. */
+    if (daemon->session->publisher && lethe_commit_is_in_vain(daemon->session->committer)) {
+        (void)!lethe_publisher_sync(daemon->session->publisher, LAST_SYNC_MS);
+    }
     if (daemon->session->publisher) {
         lethe_publisher_stop(daemon->session->publisher);
     }

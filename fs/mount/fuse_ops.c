@@ -471,7 +471,7 @@ static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, struct fu
     (void)data_only;
     (void)info;
     if (fuse->options.committer) {
-        error = -lethe_errno_of_bytes(lethe_commit_wait(fuse->options.committer));
+        error = -lethe_errno_of_bytes(lethe_commit_promise(fuse->options.committer));
     }
     reply_error(req, error ? error : wait_for_vault(req));
 }

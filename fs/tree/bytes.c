@@ -597,5 +597,5 @@ int lethe_tree_fsync(struct lethe_file *file)
     pthread_mutex_lock(&file->inode->lock);
     file->inode->settled = true;
     pthread_mutex_unlock(&file->inode->lock);
-    return -lethe_errno_of_bytes(lethe_commit_wait(tree->options.committer));
+    return -lethe_errno_of_bytes(lethe_commit_promise(tree->options.committer));
 }

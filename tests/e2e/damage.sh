@@ -84,7 +84,33 @@ same_files "$WORK/published" p1 p2 p3
 umount_vault
 again
 
+# the state goes while it is mounted: no fsync is promised any more, and all of it still reaches the vault
+mount_vault --epoch 1h
+cp "$WORK/local/l1" "$MNT/before"
+rm -rf "$XDG_STATE_HOME"
+cp "$WORK/local/l2" "$MNT/behind"
+expect 1 sync "$MNT/behind"
+pid=$(getfattr -n user.lethefs.pid --only-values "$MNT")
+umount "$MNT" # the control socket is gone too
+while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
+"$LETHEFS" recover "$VAULT" --recovery-file "$WORK/recovery" --passfile "$PASS"
+mount_vault -o ro
+same_files "$WORK/local" l1 l2 l3
+same_files "$WORK/published" p1 p2 p3
+cmp "$WORK/local/l1" "$MNT/before"
+cmp "$WORK/local/l2" "$MNT/behind"
+umount_vault
+rm -rf "$WORK/state-good"
+
 # damaged blocks
+mount_vault --epoch 1h
+for i in 1 2 3; do
+    head -c 40000 /dev/urandom >"$WORK/local/l$i"
+    cp "$WORK/local/l$i" "$MNT"
+    sync "$MNT/l$i"
+done
+kill_mount
+STATE=$(echo "$XDG_STATE_HOME"/lethefs/*)
 dd if=/dev/zero of="$STATE/blocks" bs=4096 count=1 conv=notrunc status=none
 mount_vault --epoch 1h
 damaged=
