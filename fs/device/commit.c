@@ -196,6 +196,11 @@ void lethe_gate_leave(struct lethe_committer *committer, bool changed)
     }
 }
 
+void lethe_commit_due(struct lethe_committer *committer)
+{
+    atomic_store(&committer->changed, true);
+}
+
 /* --- the thread --- */
 
 static void wait_period(struct lethe_committer *committer)

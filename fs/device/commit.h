@@ -33,6 +33,9 @@ void lethe_gate_enter(struct lethe_committer *committer);
 /* changed: something was changed, so the next periodic commit is due. */
 void lethe_gate_leave(struct lethe_committer *committer, bool changed);
 
+/* A periodic commit is due though nothing was changed: there is other work for it. Never waits. */
+void lethe_commit_due(struct lethe_committer *committer);
+
 /* Returns when all that was done before the call is durable on this device. */
 enum lethe_err lethe_commit_wait(struct lethe_committer *committer) LETHE_MUST_CHECK;
 /* The state folder was deleted. Commits go on then, so that all can still be brought to the vault. Logged once. */

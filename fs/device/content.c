@@ -39,8 +39,10 @@
 
 #include <sys/random.h>
 
+#include "fs/spares.h"
 #include "lethe/log.h"
 
+#define SPARE_BYTES (64u << 20)
 #define POOL_BLOCKS 2048u /* 32 MiB of plaintext */
 #define SALTS_ROW 256u
 #define MOUNT_BITS 40
@@ -294,6 +296,7 @@ enum lethe_err lethe_contents_open(struct lethe_db *db, const struct lethe_secre
     pthread_cond_init(&store->moved, &attributes);
     pthread_condattr_destroy(&attributes);
     err = lethe_secret_derive(key, "lethefs device blocks", NULL, 0, &store->key);
+    store->spares = lethe_spares_new(SPARE_BYTES);
     if (!err) {
         store->pool = lethe_pool_of_blocks(POOL_BLOCKS);
         err = store->pool ? LETHE_OK : LETHE_ERR_NOMEM;
@@ -376,6 +379,7 @@ void lethe_contents_close(struct lethe_contents *store)
     lethe_slots_close(store->slots[ARENA_CACHE]);
     lethe_arena_close(store->arenas[ARENA_STATE]);
     lethe_arena_close(store->arenas[ARENA_CACHE]);
+    lethe_spares_free(store->spares);
     lethe_blocks_free(store->pool);
     lethe_secret_free(store->key);
     while (store->scratch_count > 0) {
@@ -390,6 +394,11 @@ void lethe_contents_close(struct lethe_contents *store)
     free(store);
 }
 
+struct lethe_spares *lethe_contents_spares(const struct lethe_contents *store)
+{
+    return store->spares;
+}
+
 void lethe_contents_set_pressure(struct lethe_contents *store, void (*pressure)(void *context), void *context)
 {
     pthread_mutex_lock(&store->lock);
@@ -402,6 +411,7 @@ void lethe_contents_set_next_epoch(struct lethe_contents *store, uint64_t epoch)
 {
     pthread_mutex_lock(&store->lock);
     store->next_epoch = epoch;
+    store->written = 0;
     pthread_mutex_unlock(&store->lock);
 }
 

@@ -56,6 +56,14 @@ void lethe_contents_close(struct lethe_contents *contents);
 /* Called when space runs low (from any thread, no locks held but possibly the gate): asks for a cut and uploads. */
 void lethe_contents_set_pressure(struct lethe_contents *contents, void (*pressure)(void *context), void *context);
 
+/*
+ * While held, blocks of vaulted contents stay where they are as long as half of the limit is free, instead of moving to the
+ * cache arena with the next flush: for while others wait for what the processors and the disk are needed for.
+ */
+void lethe_contents_hold_moves(struct lethe_contents *contents, bool hold);
+/* Called once, from a thread that writes, without locks, when so many bytes were written since the last cut. */
+void lethe_contents_set_plenty(struct lethe_contents *contents, uint64_t bytes, void (*plenty)(void *context), void *context);
+
 /* --- one content --- */
 
 /* A new, empty, mutable content with a fresh random id. */
@@ -179,10 +187,17 @@ void lethe_contents_usage(struct lethe_contents *contents, struct lethe_contents
 void lethe_contents_progress(struct lethe_contents *contents);
 
 /*
- * When lethe_content_fill found no room: keeps bytes of a vaulted content in memory for the reads to come, in place of
- * the cache. offset is block-aligned; to the end or whole blocks. Takes bytes (of malloc, len > 0), also on failure.
+ * Bytes of a vaulted content, just brought, for the reads to come: takes bytes (not on failure; len > 0). offset is
+ * block-aligned; to the end or whole blocks. The caller puts them into the cache meanwhile (lethe_lent_bytes) and then says
+ * with lethe_content_lent how that went, after which *out is no longer his: cached, or, with keep, the only copy here.
  */
-enum lethe_err lethe_content_lend(struct lethe_content *content, uint64_t offset, uint8_t *bytes, size_t len)
-    LETHE_MUST_CHECK;
+struct lethe_lent;
+enum lethe_err lethe_content_lend(struct lethe_content *content, uint64_t offset, struct lethe_buf *bytes,
+                                  struct lethe_lent **out) LETHE_MUST_CHECK;
+const uint8_t *lethe_lent_bytes(const struct lethe_lent *lent, size_t *len);
+void lethe_content_lent(struct lethe_content *content, struct lethe_lent *lent, bool cached, bool keep);
+
+/* Memory for what comes from the vault and goes to it (fs/spares.h); borrowed. */
+struct lethe_spares *lethe_contents_spares(const struct lethe_contents *contents);
 
 #endif

@@ -29,7 +29,7 @@ static struct lethe_content *next_buffered(struct lethe_contents *store)
 
 enum lethe_err lethe_contents_flush(struct lethe_contents *store)
 {
-    enum lethe_err err = lethe_contents_move(store);
+    enum lethe_err err = lethe_contents_moves_wait(store) ? LETHE_OK : lethe_contents_move(store);
     size_t rounds = 0;
 
     if (err) {

@@ -100,6 +100,7 @@ struct lethe_contents {
     uint64_t limit, reserve;
     uint32_t generation; /* of the cache arena */
     char *database_path, *log_path;
+    struct lethe_spares *spares;
 
     /* Sequences: the mount's number in the upper 24 bits. salts has one for each mount so far. */
     uint8_t (*salts)[16];
@@ -139,8 +140,12 @@ struct lethe_contents {
     uint64_t next_epoch;
     void (*pressure)(void *context);
     void *pressure_context;
+    bool hold_moves;
+    uint64_t written, plenty_at; /* bytes since the last cut; and how many are told of, 0: none */
+    void (*plenty)(void *context);
+    void *plenty_context;
     struct lethe_lent *lent; /* newest first */
-    atomic_bool lending;     /* there was ever one; no lock */
+    atomic_bool lending;     /* there may be one; no lock */
 };
 
 /* --- content_seal.c --- */
@@ -268,14 +273,18 @@ uint64_t lethe_contents_taken(struct lethe_contents *store); /* store lock held 
 uint64_t lethe_contents_room(struct lethe_contents *store, uint64_t count,
                              const struct lethe_content *except);
 void lethe_contents_room_back(struct lethe_contents *store, uint64_t count);
+/* Whether moves to the cache arena can wait. */
+bool lethe_contents_moves_wait(struct lethe_contents *store);
 void lethe_contents_trim(struct lethe_contents *store, uint64_t keep);
 void lethe_contents_look_up_database(struct lethe_contents *store); /* store lock held */
 
 /* --- content_lend.c --- */
 
-/* Copies len bytes of one block if they were lent; false when they were not. Takes the store lock. */
+/* Copies len bytes if all of them were lent; false when not. Takes the store lock. */
 bool lethe_lent_copy(struct lethe_contents *store, const struct lethe_id *content, uint64_t offset, uint8_t *out,
                      size_t len);
+/* Each second: what nobody came for goes. */
+void lethe_lent_tick(struct lethe_contents *store);
 void lethe_lent_release(struct lethe_contents *store);
 
 /* --- content_evict.c --- */

@@ -130,6 +130,16 @@ static void set_absent(struct lethe_absent *absent, const struct lethe_content *
     }
 }
 
+/* Whether the block was lent; the last one of a content ends in zeros. */
+static bool lent_block(struct lethe_content *content, uint64_t block, uint8_t *out)
+{
+    uint64_t size = atomic_load(&content->size), left = size > block * BLOCK ? size - block * BLOCK : 0;
+    size_t len = left < BLOCK ? (size_t)left : BLOCK;
+
+    memset(out + len, 0, BLOCK - len);
+    return len > 0 && lethe_lent_copy(content->store, &content->id, block * BLOCK, out, len);
+}
+
 enum lethe_err lethe_content_load_block(struct lethe_content *content, struct lethe_chunk *chunk,
                                         uint64_t block, uint8_t *out, struct lethe_absent *absent,
                                         struct lethe_bad_block *bad)
@@ -159,7 +169,7 @@ enum lethe_err lethe_content_load_block(struct lethe_content *content, struct le
             break;
         }
     }
-    if (err == LETHE_ERR_ABSENT && lethe_lent_copy(content->store, &source.content->id, block * BLOCK, out, BLOCK)) {
+    if (err == LETHE_ERR_ABSENT && lent_block(source.content, block, out)) {
         err = LETHE_OK;
     }
     if (err == LETHE_ERR_ABSENT) {
@@ -298,6 +308,7 @@ enum lethe_err lethe_content_read(struct lethe_content *content, uint64_t offset
                                   size_t *got, struct lethe_absent *absent)
 {
     struct lethe_bad_block bad = {NULL, 0, 0};
+    struct lethe_contents *store = content->store;
     struct lethe_absent ignored;
     enum lethe_err err = LETHE_OK;
     uint64_t size;
@@ -312,12 +323,15 @@ enum lethe_err lethe_content_read(struct lethe_content *content, uint64_t offset
         if (len > size - offset) {
             len = (size_t)(size - offset);
         }
-        if (content->base) {
-            lethe_content_touch(content->base);
+        if (content->state != LETHE_CONTENT_VAULTED ||
+            !lethe_lent_copy(store, &content->id, offset, buffer, len)) {
+            if (content->base) {
+                lethe_content_touch(content->base);
+            }
+            lock_base(content);
+            err = read_range(content, offset, buffer, len, absent ? absent : &ignored, &bad);
+            unlock_base(content);
         }
-        lock_base(content);
-        err = read_range(content, offset, buffer, len, absent ? absent : &ignored, &bad);
-        unlock_base(content);
         if (!err) {
             *got = len;
         }

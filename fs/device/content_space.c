@@ -6,6 +6,8 @@
  */
 #include "fs/device/content_private.h"
 
+#include "fs/spares.h"
+
 #include <errno.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -112,6 +114,8 @@ bool lethe_contents_tidy(struct lethe_contents *store)
 {
     bool more = false;
 
+    lethe_lent_tick(store);
+    lethe_spares_tick(store->spares);
     for (unsigned a = 0; a < 2; a++) {
         more |= trim_batch(store, a, fat_to_keep(store));
     }
@@ -260,11 +264,48 @@ enum lethe_err lethe_contents_reserve(struct lethe_contents *store, uint64_t len
 
 void lethe_contents_unreserve(struct lethe_contents *store, uint64_t len)
 {
+    void (*plenty)(void *context) = NULL;
+    void *context;
+
     pthread_mutex_lock(&store->lock);
     store->reserved -= need_of(len);
+    if (store->written < store->plenty_at && len >= store->plenty_at - store->written) {
+        plenty = store->plenty;
+    }
+    store->written += len;
+    context = store->plenty_context;
     store->wakes++;
     pthread_cond_broadcast(&store->moved);
     pthread_mutex_unlock(&store->lock);
+    if (plenty) {
+        plenty(context);
+    }
+}
+
+void lethe_contents_set_plenty(struct lethe_contents *store, uint64_t bytes, void (*plenty)(void *context), void *context)
+{
+    pthread_mutex_lock(&store->lock);
+    store->plenty_at = bytes;
+    store->plenty = plenty;
+    store->plenty_context = context;
+    pthread_mutex_unlock(&store->lock);
+}
+
+void lethe_contents_hold_moves(struct lethe_contents *store, bool hold)
+{
+    pthread_mutex_lock(&store->lock);
+    store->hold_moves = hold;
+    pthread_mutex_unlock(&store->lock);
+}
+
+bool lethe_contents_moves_wait(struct lethe_contents *store)
+{
+    bool wait;
+
+    pthread_mutex_lock(&store->lock);
+    wait = store->hold_moves && left(store) >= store->limit / 2;
+    pthread_mutex_unlock(&store->lock);
+    return wait;
 }
 
 void lethe_contents_progress(struct lethe_contents *store)

@@ -26,6 +26,7 @@
 #define CACHE_DEFAULT (10ull << 30)
 #define CACHE_MIN (64ull << 20)
 #define CACHE_RESERVE (8ull << 20)
+#define EARLY_CUT (32u << 20)  /* bytes written: sealing and uploading begin while a program goes on writing */
 #define LOCK_NAPS 15           /* of 20 ms: for a daemon that may be leaving */
 #define LOCK_NAPS_LEAVING 1500 /* for one that is */
 
@@ -521,6 +522,13 @@ static void press(void *context)
     }
 }
 
+static void suggest(void *context)
+{
+    struct lethe_session *session = context;
+
+    lethe_publisher_suggest(session->publisher);
+}
+
 static void store_is_back(void *context)
 {
     struct lethe_session *session = context;
@@ -603,6 +611,7 @@ static enum lethe_err open_device(struct lethe_session *session, const struct le
     contents.limit = cache_size(options, contents.cache_dir);
     err = lethe_contents_open(session->db, session->device_root, &contents, &session->contents);
     if (!err) {
+        lethe_vault_use_spares(session->vault, lethe_contents_spares(session->contents));
         err = lethe_committer_new(session->db, session->contents, &session->committer);
     }
     if (!err) {
@@ -710,6 +719,7 @@ static enum lethe_err open_publisher(struct lethe_session *session, const struct
     err = lethe_publisher_new(&publisher, &session->publisher);
     if (!err) {
         lethe_contents_set_pressure(session->contents, press, session);
+        lethe_contents_set_plenty(session->contents, EARLY_CUT, suggest, session);
         lethe_watch_on_return(session->watch, store_is_back, session);
         if (session->second_watch) {
             lethe_watch_on_return(session->second_watch, store_is_back, session);
@@ -769,6 +779,7 @@ enum lethe_err lethe_session_close(struct lethe_session *session)
     }
     if (session->contents) {
         lethe_contents_set_pressure(session->contents, NULL, NULL);
+        lethe_contents_set_plenty(session->contents, 0, NULL, NULL);
     }
     if (session->watch) {
         lethe_watch_on_return(session->watch, NULL, NULL);
@@ -798,6 +809,7 @@ enum lethe_err lethe_session_close(struct lethe_session *session)
     }
     lethe_restorer_free(session->restorer);
     if (session->contents) {
+        lethe_vault_use_spares(session->vault, NULL);
         lethe_contents_close(session->contents);
     }
     lethe_pool_free(session->pool);

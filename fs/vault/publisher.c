@@ -22,8 +22,9 @@ struct lethe_publisher {
     pthread_cond_t moved; /* for those who wait in sync */
     bool met, refused; /* options.meet: it went well, or never will */
     bool stop;
-    bool pressed;
+    bool pressed, suggested;
     bool retry;        /* the back-off ends here */
+    bool holds;        /* moves to the cache arena; the thread's own */
     uint64_t asked;    /* syncs asked for */
     uint64_t answered; /* the highest of them that is in the vault */
     uint64_t failed;   /* the highest of them that the last error concerns */
@@ -147,6 +148,18 @@ static void note_result(struct lethe_publisher *publisher, enum lethe_err err)
     }
 }
 
+/* With the lock held. What is in the vault moves to the cache when nothing else is to be done, or space is low. */
+static void let_moves(struct lethe_publisher *publisher, bool now)
+{
+    if (publisher->holds == now) {
+        publisher->holds = !now;
+        lethe_contents_hold_moves(publisher->options.contents, !now);
+        if (now) {
+            lethe_commit_due(publisher->options.committer);
+        }
+    }
+}
+
 static void *thread_main(void *argument)
 {
     struct lethe_publisher *publisher = argument;
@@ -158,13 +171,14 @@ static void *thread_main(void *argument)
     while (!publisher->stop) {
         struct timespec until = after_ms(backoff ? backoff : 1000);
         uint64_t asked = publisher->asked;
-        bool pressed = publisher->pressed;
+        bool pressed = publisher->pressed, suggested = publisher->suggested;
         bool due, cut_made;
         enum lethe_err err;
 
-        if (publisher->status.stopped || (asked == publisher->answered && !pressed) || backoff) {
+        if (publisher->status.stopped || (asked == publisher->answered && !pressed && !suggested) || backoff) {
             /* A sync that was asked for while backing off is tried at once, once. */
             if (publisher->status.stopped || backoff == 0 || (asked == publisher->failed && !publisher->retry)) {
+                let_moves(publisher, true);
                 pthread_cond_timedwait(&publisher->wake, &publisher->lock, &until);
                 if (publisher->stop) {
                     break;
@@ -172,6 +186,7 @@ static void *thread_main(void *argument)
             }
             asked = publisher->asked;
             pressed = publisher->pressed;
+            suggested = publisher->suggested;
         }
         publisher->retry = false;
         if (publisher->status.stopped) {
@@ -180,7 +195,7 @@ static void *thread_main(void *argument)
             continue;
         }
         pthread_mutex_unlock(&publisher->lock);
-        due = asked != publisher->answered || pressed || backoff || !publisher->met ||
+        due = asked != publisher->answered || pressed || suggested || backoff || !publisher->met ||
               (clock_ms(CLOCK_MONOTONIC) - last_cut >= interval && has_activity(publisher->options.db)) ||
               many_bytes(publisher);
         if (!due) {
@@ -188,8 +203,9 @@ static void *thread_main(void *argument)
             continue;
         }
         pthread_mutex_lock(&publisher->lock);
-        publisher->pressed = false;
+        publisher->pressed = publisher->suggested = false;
         publisher->status.busy = true;
+        let_moves(publisher, false);
         pthread_mutex_unlock(&publisher->lock);
         err = publish_once(publisher, asked != publisher->answered || pressed, &cut_made);
         pthread_mutex_lock(&publisher->lock);
@@ -343,6 +359,14 @@ void lethe_publisher_press(struct lethe_publisher *publisher)
 {
     pthread_mutex_lock(&publisher->lock);
     publisher->pressed = true;
+    pthread_cond_broadcast(&publisher->wake);
+    pthread_mutex_unlock(&publisher->lock);
+}
+
+void lethe_publisher_suggest(struct lethe_publisher *publisher)
+{
+    pthread_mutex_lock(&publisher->lock);
+    publisher->suggested = true;
     pthread_cond_broadcast(&publisher->wake);
     pthread_mutex_unlock(&publisher->lock);
 }

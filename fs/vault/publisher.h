@@ -83,6 +83,8 @@ void lethe_publisher_stop(struct lethe_publisher *publisher);
 void lethe_publisher_retry(struct lethe_publisher *publisher);
 /* Asks for a cut soon: space is low. */
 void lethe_publisher_press(struct lethe_publisher *publisher);
+/* The same where there is no hurry: much was written, and sealing it may as well begin. */
+void lethe_publisher_suggest(struct lethe_publisher *publisher);
 
 struct lethe_publisher_status {
     uint64_t epoch;      /* newest published */

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/spares.h"
 #include "fs/vault/restore.h"
 #include "fs/vault/watch.h"
 #include "lethe/log.h"
@@ -30,7 +31,7 @@ struct flight {
     struct lethe_id content;
     uint64_t from, to;    /* of a content in segments */
     uint64_t segment;     /* the key; 0 for contents that come whole */
-    uint64_t ready;       /* of a photo: bytes from its beginning that are in the store already */
+    uint64_t ready;       /* what lies before this offset, from the beginning of the flight's part, can be read already */
     bool urgent;          /* somebody waits */
     bool ahead;           /* begun before anybody did */
     bool done;
@@ -128,43 +129,71 @@ static uint64_t now_ms(void)
 
 /* --- one flight --- */
 
+static bool is_urgent(struct flight *flight)
+{
+    bool urgent;
+
+    pthread_mutex_lock(&flight->restorer->lock);
+    urgent = flight->urgent;
+    pthread_mutex_unlock(&flight->restorer->lock);
+    return urgent;
+}
+
+static enum lethe_err cache(struct flight *flight, struct lethe_content *content, uint64_t offset,
+                            const uint8_t *bytes, size_t len)
+{
+    struct lethe_committer *committer = flight->restorer->options.committer;
+    enum lethe_err err;
+
+    if (committer) {
+        lethe_gate_enter(committer);
+    }
+    err = lethe_content_fill(content, offset, bytes, len);
+    if (committer) {
+        lethe_gate_leave(committer, true);
+    }
+    return err;
+}
+
+/* What is there up to this offset goes to who waits for it. */
+static void note_ready(struct flight *flight, uint64_t ready)
+{
+    pthread_mutex_lock(&flight->restorer->lock);
+    flight->ready = ready;
+    pthread_cond_broadcast(&flight->restorer->moved);
+    pthread_mutex_unlock(&flight->restorer->lock);
+}
+
 /*
- * Into the cache, or, where that has no room (it may be full of what is not in the vault yet, which only reading lets
- * go there), into memory for the one who asked, if there is one. Empties bytes.
+ * Lends the bytes to who waits for them, and meanwhile puts them into the cache; where that has no room (it may be full of
+ * what is not in the vault yet, which only reading lets go there), they stay lent if somebody does wait. Empties bytes.
  */
 static enum lethe_err fill(struct flight *flight, struct lethe_content *content, uint64_t offset,
                            struct lethe_buf *bytes)
 {
-    struct lethe_restorer *restorer = flight->restorer;
-    struct lethe_committer *committer = restorer->options.committer;
-    enum lethe_err err;
+    struct lethe_lent *lent;
+    const uint8_t *data;
+    size_t len;
+    enum lethe_err err, filled;
 
     if (bytes->len == 0) {
         return LETHE_OK;
     }
-    if (committer) {
-        lethe_gate_enter(committer);
+    err = lethe_content_lend(content, offset, bytes, &lent);
+    if (err) {
+        return err;
     }
-    err = lethe_content_fill(content, offset, bytes->data, bytes->len);
-    if (committer) {
-        lethe_gate_leave(committer, true);
+    data = lethe_lent_bytes(lent, &len);
+    if (offset <= flight->from || offset <= flight->ready) { /* no gap before it; nobody else changes either */
+        note_ready(flight, offset + len);
     }
-    if (err && err != LETHE_ERR_ARG) {
-        bool urgent;
-
-        pthread_mutex_lock(&restorer->lock);
-        urgent = flight->urgent;
-        pthread_mutex_unlock(&restorer->lock);
-        if (urgent) {
-            uint8_t *data;
-            size_t len;
-
-            lethe_buf_take(bytes, &data, &len);
-            err = lethe_content_lend(content, offset, data, len);
-        }
+    filled = cache(flight, content, offset, data, len);
+    if (filled && filled != LETHE_ERR_ARG && is_urgent(flight)) {
+        lethe_content_lent(content, lent, false, true);
+        return LETHE_OK;
     }
-    lethe_buf_reset(bytes);
-    return err;
+    lethe_content_lent(content, lent, !filled, !filled);
+    return filled;
 }
 
 /* One run of zeros between segments; zeros become holes in the store. */
@@ -190,6 +219,7 @@ static enum lethe_err fill_zeros(struct flight *flight, struct lethe_content *co
 static enum lethe_err bring_segments(struct flight *flight, struct lethe_content *content,
                                      const struct lethe_record *record)
 {
+    struct lethe_spares *spares = lethe_contents_spares(flight->restorer->options.contents);
     struct lethe_buf bytes = {0};
     enum lethe_err err = LETHE_OK;
     uint64_t at = flight->from;
@@ -203,18 +233,18 @@ static enum lethe_err bring_segments(struct flight *flight, struct lethe_content
         }
         err = fill_zeros(flight, content, at, piece->start);
         if (!err) {
-            lethe_buf_reset(&bytes);
+            lethe_spares_take(spares, &bytes);
             err = lethe_restore_piece(flight->restorer->options.vault, piece, &bytes);
         }
         if (!err) {
             err = fill(flight, content, piece->start, &bytes);
         }
+        lethe_spares_give(spares, &bytes);
         at = end;
     }
     if (!err) {
         err = fill_zeros(flight, content, at, flight->to);
     }
-    lethe_buf_release(&bytes);
     return err;
 }
 
@@ -254,29 +284,17 @@ static void on_ready(void *context, const uint8_t *bytes, size_t len)
 {
     struct arrival *arrival = context;
     struct lethe_restorer *restorer = arrival->flight->restorer;
-    struct lethe_committer *committer = restorer->options.committer;
     uint64_t whole = len / LETHE_BLOCK_BYTES * LETHE_BLOCK_BYTES;
-    enum lethe_err err;
 
-    if (whole <= arrival->stored) {
-        return;
-    }
-    if (committer) {
-        lethe_gate_enter(committer);
-    }
-    err = lethe_content_fill(arrival->content, arrival->stored, bytes + arrival->stored,
-                             (size_t)(whole - arrival->stored));
-    if (committer) {
-        lethe_gate_leave(committer, true);
-    }
-    if (err) {
+    if (whole <= arrival->stored ||
+        cache(arrival->flight, arrival->content, arrival->stored, bytes + arrival->stored,
+              (size_t)(whole - arrival->stored))) {
         return;
     }
     pthread_mutex_lock(&restorer->lock);
     restorer->status.early += arrival->stored == 0;
-    arrival->flight->ready = whole;
-    pthread_cond_broadcast(&restorer->moved);
     pthread_mutex_unlock(&restorer->lock);
+    note_ready(arrival->flight, whole);
     arrival->stored = whole;
 }
 

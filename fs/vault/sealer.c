@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <zstd.h>
 
+#include "fs/spares.h"
 #include "fs/vault/pack.h"
 #include "fs/vault/restore.h"
 #include "lethe/codec.h"
@@ -52,6 +53,7 @@ struct deed {
 struct scratch {
     uint8_t *segment; /* SEGMENT bytes, or NULL */
     struct lethe_buf compressed, opened;
+    ZSTD_CCtx *zstd; /* its tables are large, too */
 };
 
 /* What a worker holds while it seals one content. */
@@ -251,8 +253,9 @@ static enum lethe_err read_range(struct job *job, uint64_t offset, uint8_t *out,
 }
 
 /* zstd when it saves at least a sixteenth; *payload then points into compressed. */
-static enum lethe_err compress(const uint8_t *bytes, size_t len, struct lethe_buf *compressed,
-                               enum lethe_piece_kind *kind, const uint8_t **payload, size_t *payload_len)
+static enum lethe_err compress(struct scratch *scratch, const uint8_t *bytes, size_t len,
+                               struct lethe_buf *compressed, enum lethe_piece_kind *kind, const uint8_t **payload,
+                               size_t *payload_len)
 {
     size_t bound = ZSTD_compressBound(len);
     enum lethe_err err;
@@ -263,10 +266,13 @@ static enum lethe_err compress(const uint8_t *bytes, size_t len, struct lethe_bu
     *payload_len = len;
     lethe_buf_reset(compressed);
     err = lethe_buf_reserve(compressed, bound);
+    if (!err && !scratch->zstd && !(scratch->zstd = ZSTD_createCCtx())) {
+        err = LETHE_ERR_NOMEM;
+    }
     if (err) {
         return err;
     }
-    got = ZSTD_compress(compressed->data, bound, bytes, len, ZSTD_LEVEL);
+    got = ZSTD_compressCCtx(scratch->zstd, compressed->data, bound, bytes, len, ZSTD_LEVEL);
     if (!ZSTD_isError(got) && got < len - len / 16) {
         *kind = LETHE_PIECE_ZSTD;
         *payload = compressed->data;
@@ -282,7 +288,7 @@ static enum lethe_err put_object(struct job *job, enum lethe_object_kind kind, u
     struct lethe_buf sealed;
     enum lethe_err err;
 
-    lethe_uploads_spare(job->sealer->uploads, &sealed);
+    lethe_spares_take(lethe_vault_spares(job->sealer->options.vault), &sealed);
     lethe_vault_new_id(&piece->object);
     piece->object_kind = kind;
     piece->origin = job->record->content;
@@ -330,7 +336,7 @@ static enum lethe_err seal_segment(struct job *job, uint64_t start, size_t len)
         return seal_lost(job, &piece);
     }
     if (!err) {
-        err = compress(bytes, len, &job->scratch->compressed, &piece.kind, &payload, &payload_len);
+        err = compress(job->scratch, bytes, len, &job->scratch->compressed, &piece.kind, &payload, &payload_len);
     }
     if (!err && piece.kind == LETHE_PIECE_ZSTD) {
         err = lethe_restore_segment(piece.kind, payload, payload_len, len, &again);
@@ -420,8 +426,8 @@ static enum lethe_err seal_small(struct job *job, const uint8_t *bytes)
 {
     struct lethe_buf compressed = {0};
     struct member member = {.piece = {.length = job->size}};
-    enum lethe_err err = compress(bytes, (size_t)job->size, &compressed, &member.piece.kind, &member.payload,
-                                  &member.len);
+    enum lethe_err err = compress(job->scratch, bytes, (size_t)job->size, &compressed, &member.piece.kind,
+                                  &member.payload, &member.len);
 
     if (!err) {
         job->record->kind = LETHE_RECORD_PACKED;
@@ -549,13 +555,13 @@ out:
 }
 
 /* What the file would cost as a file. */
-static enum lethe_err plain_cost(const uint8_t *file, size_t len, uint64_t *out)
+static enum lethe_err plain_cost(struct scratch *scratch, const uint8_t *file, size_t len, uint64_t *out)
 {
     struct lethe_buf compressed = {0};
     enum lethe_piece_kind kind;
     const uint8_t *payload;
     size_t payload_len;
-    enum lethe_err err = compress(file, len, &compressed, &kind, &payload, &payload_len);
+    enum lethe_err err = compress(scratch, file, len, &compressed, &kind, &payload, &payload_len);
 
     *out = payload_len;
     lethe_buf_release(&compressed);
@@ -733,7 +739,7 @@ static enum lethe_err seal_photo(struct job *job, const uint8_t *file, enum leth
         err = err ? err : measure_alone(job, options->pair, &artifact);
         plain = UINT64_MAX;
     } else if (!err) {
-        err = plain_cost(file, (size_t)job->size, &plain);
+        err = plain_cost(job->scratch, file, (size_t)job->size, &plain);
     }
     /* Sealing pads each of the three by the same share as the file itself: compare before it. */
     if (!err && artifact.len + residual.len + recipe_len + 2 * LETHE_SEAL_OVERHEAD >= plain) {
@@ -883,14 +889,15 @@ static void work(struct lethe_sealer *sealer)
     free(scratch.segment);
     lethe_buf_release(&scratch.compressed);
     lethe_buf_release(&scratch.opened);
+    ZSTD_freeCCtx(scratch.zstd);
 }
 
 /* Programs go first where processors are short; not by far, as what they wait for may be locked here. */
-#define BEHIND_PROGRAMS 5
+#define BEHIND_PROGRAMS 5 /* more than what the whole mount was given */
 
 static void *worker(void *argument)
 {
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), BEHIND_PROGRAMS);
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + BEHIND_PROGRAMS);
     work(argument);
     return NULL;
 }

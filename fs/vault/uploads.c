@@ -4,12 +4,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "fs/spares.h"
+
 #define IN_FLIGHT 32u
 #define WAITING_BYTES (64u << 20) /* sealed, not yet put; one object beyond it may wait as well */
 #define WAITING_COUNT 256u
-#define SPARES 8u                 /* the memory of so many large objects is used again: fresh pages cost as much as sealing */
-#define SPARE_MIN (256u << 10)
-#define SPARE_MAX (8u << 20)
 
 struct upload {
     enum lethe_object_kind kind;
@@ -29,8 +28,6 @@ struct lethe_uploads {
     size_t bytes, count;  /* waiting or under way */
     unsigned threads;
     bool cancel;
-    struct lethe_buf spares[SPARES]; /* the first so many: */
-    unsigned spare;
 };
 
 enum lethe_err lethe_uploads_new(struct lethe_vault *vault, unsigned in_flight, struct lethe_uploads **out)
@@ -59,29 +56,6 @@ void lethe_uploads_free(struct lethe_uploads *uploads)
     }
 }
 
-void lethe_uploads_spare(struct lethe_uploads *uploads, struct lethe_buf *out)
-{
-    *out = (struct lethe_buf){0};
-    pthread_mutex_lock(&uploads->lock);
-    if (uploads->spare > 0) {
-        *out = uploads->spares[--uploads->spare];
-    }
-    pthread_mutex_unlock(&uploads->lock);
-}
-
-/* Takes buf. */
-static void keep_spare(struct lethe_uploads *uploads, struct lethe_buf *buf)
-{
-    pthread_mutex_lock(&uploads->lock);
-    if (uploads->spare < SPARES && buf->cap >= SPARE_MIN && buf->cap <= SPARE_MAX) {
-        lethe_buf_reset(buf);
-        uploads->spares[uploads->spare++] = *buf;
-        *buf = (struct lethe_buf){0};
-    }
-    pthread_mutex_unlock(&uploads->lock);
-    lethe_buf_release(buf);
-}
-
 /* Takes upload. Without the lock. */
 static void put_one(struct lethe_uploads *uploads, struct upload *upload, bool cancelled)
 {
@@ -90,7 +64,7 @@ static void put_one(struct lethe_uploads *uploads, struct upload *upload, bool c
                                    : lethe_vault_put(uploads->vault, upload->kind, &upload->id, upload->sealed.data,
                                                      upload->sealed.len);
 
-    keep_spare(uploads, &upload->sealed);
+    lethe_spares_give(lethe_vault_spares(uploads->vault), &upload->sealed);
     upload->done(upload->context, err, err ? 0 : stored);
     free(upload);
 }
@@ -186,9 +160,6 @@ void lethe_uploads_wait(struct lethe_uploads *uploads)
     pthread_mutex_lock(&uploads->lock);
     while (uploads->count > 0 || uploads->threads > 0) {
         pthread_cond_wait(&uploads->moved, &uploads->lock);
-    }
-    while (uploads->spare > 0) {
-        lethe_buf_release(&uploads->spares[--uploads->spare]);
     }
     pthread_mutex_unlock(&uploads->lock);
 }

@@ -21,8 +21,6 @@ void lethe_uploads_free(struct lethe_uploads *uploads);
 /* Puts the sealed bytes (taken; sealed is empty afterwards) of an object. Waits while too much is waiting. */
 void lethe_uploads_put(struct lethe_uploads *uploads, enum lethe_object_kind kind, const struct lethe_id *id,
                        struct lethe_buf *sealed, lethe_upload_done done, void *context);
-/* The memory of a put that is done, for the next one; empty when there is none. */
-void lethe_uploads_spare(struct lethe_uploads *uploads, struct lethe_buf *out);
 /* Returns when every put has been done. */
 void lethe_uploads_wait(struct lethe_uploads *uploads);
 /* What has not begun, and all that comes until it is cleared, is done with LETHE_ERR_CANCELLED. */

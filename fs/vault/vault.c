@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/spares.h"
 #include "fs/vault/vault_private.h"
 #include "lethe/log.h"
 
@@ -107,6 +108,16 @@ struct lethe_store *lethe_vault_store_of(const struct lethe_vault *vault, enum l
     bool apart = kind == LETHE_OBJECT_RESIDUAL || kind == LETHE_OBJECT_SEGMENT || kind == LETHE_OBJECT_PACK;
 
     return apart && lethe_vault_settings(vault)->fidelity == LETHE_FIDELITY_SPLIT ? vault->second : vault->store;
+}
+
+void lethe_vault_use_spares(struct lethe_vault *vault, struct lethe_spares *spares)
+{
+    vault->spares = spares;
+}
+
+struct lethe_spares *lethe_vault_spares(const struct lethe_vault *vault)
+{
+    return vault->spares;
 }
 
 uint64_t lethe_vault_generation(const struct lethe_vault *vault)
@@ -296,15 +307,16 @@ enum lethe_err lethe_vault_get(struct lethe_vault *vault, enum lethe_object_kind
                                uint64_t offset, uint64_t stored, struct lethe_buf *out)
 {
     char key[LETHE_STORE_KEY_MAX + 1];
-    struct lethe_buf sealed = {0};
+    struct lethe_buf sealed;
     enum lethe_err err;
 
     lethe_vault_object_key(kind, id, key);
+    lethe_spares_take(vault->spares, &sealed);
     err = get_sealed(lethe_vault_store_of(vault, kind), key, offset, stored, kind != LETHE_OBJECT_PACK, &sealed);
     if (!err) {
         err = unseal_logged(vault, kind, id, key, content, position, sealed.data, sealed.len, out);
     }
-    lethe_buf_release(&sealed);
+    lethe_spares_give(vault->spares, &sealed);
     return err;
 }
 

@@ -62,6 +62,11 @@ enum lethe_err lethe_vault_replace(struct lethe_vault *vault, const char *key, c
 /* Binds the vault to this device if its store has no conditional writes, else to none. Errors have been logged. */
 enum lethe_err lethe_vault_take_over(struct lethe_vault *vault) LETHE_MUST_CHECK;
 
+/* Memory for sealed objects, borrowed: NULL, as at first, keeps none. Not while other threads use the vault. */
+struct lethe_spares;
+void lethe_vault_use_spares(struct lethe_vault *vault, struct lethe_spares *spares);
+struct lethe_spares *lethe_vault_spares(const struct lethe_vault *vault);
+
 /* A fresh random id. */
 void lethe_vault_new_id(struct lethe_id *out);
 

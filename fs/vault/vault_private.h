@@ -24,6 +24,7 @@ struct lethe_vault {
     char *pairs_dir;
     struct lethe_id writer; /* this device; set before any head is read */
     atomic_int binding;     /* enum lethe_binding, by the head that was seen last */
+    struct lethe_spares *spares; /* borrowed; set before there are threads; NULL: none are kept */
     pthread_mutex_t lock;            /* guards pairs */
     struct lethe_vault_pair *pairs; /* loaded ones; never removed while the vault is open */
 };
