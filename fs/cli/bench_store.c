@@ -316,7 +316,10 @@ static enum lethe_err vault_turn(struct line *line)
     enum lethe_err err = find_paths(line, &paths);
 
     err = err ? err : RUN(paths.self, "umount", paths.mnt, "--wait");
-    err = err ? err : RUN("rm", "-rf", paths.cache);
+    err = err ? err : RUN("rm", "-rf", paths.cache, paths.state); /* a device that holds nothing */
+    err = err ? err
+              : RUN(paths.self, "recover", paths.vault, "--passfile", paths.pass, "--recovery-file", paths.phrase,
+                    "--state-dir", paths.state);
     return err ? err : mount_vault(&paths);
 }
 
@@ -484,6 +487,32 @@ static enum lethe_err step(enum lethe_err (*what)(struct line *line), struct lin
     return err;
 }
 
+struct keys {
+    struct lethe_buf text; /* ended by zeros */
+};
+
+static enum lethe_err note_key(void *context, const char *key, const struct lethe_store_stat *stat)
+{
+    struct keys *keys = context;
+
+    (void)stat;
+    lethe_buf_put(&keys->text, key, strlen(key) + 1);
+    return lethe_buf_status(&keys->text);
+}
+
+/* What the program left: the server has as much memory for the next. */
+static void remove_objects(struct line *line)
+{
+    struct keys keys = {0};
+
+    if (line->store && !lethe_store_list(line->store, "", note_key, &keys)) {
+        for (size_t at = 0; at < keys.text.len; at += strlen((const char *)keys.text.data + at) + 1) {
+            (void)!lethe_store_remove(line->store, (const char *)keys.text.data + at);
+        }
+    }
+    lethe_buf_release(&keys.text);
+}
+
 static enum lethe_err measure(const struct program *program, struct line *line, double seconds[DIRECTIONS])
 {
     enum lethe_err err = step(program->ready, line, NULL);
@@ -495,6 +524,7 @@ static enum lethe_err measure(const struct program *program, struct line *line, 
     if (program->after) {
         program->after(line);
     }
+    remove_objects(line);
     return err;
 }
 
@@ -563,31 +593,6 @@ static enum lethe_err make_files(struct line *line)
         }
     }
     return err ? err : copy_in(line, files);
-}
-
-struct keys {
-    struct lethe_buf text; /* ended by zeros */
-};
-
-static enum lethe_err note_key(void *context, const char *key, const struct lethe_store_stat *stat)
-{
-    struct keys *keys = context;
-
-    (void)stat;
-    lethe_buf_put(&keys->text, key, strlen(key) + 1);
-    return lethe_buf_status(&keys->text);
-}
-
-static void remove_objects(struct line *line)
-{
-    struct keys keys = {0};
-
-    if (line->store && !lethe_store_list(line->store, "", note_key, &keys)) {
-        for (size_t at = 0; at < keys.text.len; at += strlen((const char *)keys.text.data + at) + 1) {
-            (void)!lethe_store_remove(line->store, (const char *)keys.text.data + at);
-        }
-    }
-    lethe_buf_release(&keys.text);
 }
 
 static json_t *report(const struct line *line, double all[][DIRECTIONS][ROUNDS_MAX], const bool *missing)
@@ -672,7 +677,6 @@ enum lethe_err lethe_bench_store(const struct bench_store_options *options, stru
     err = make_files(&line);
     err = err ? err : lethe_store_open_with(location, false, &own.store, &line.store);
     err = err ? err : run_rounds(&line, progress, object);
-    remove_objects(&line);
     lethe_store_close(line.store);
     for (size_t i = 0; line.files && i < own.objects; i++) {
         lethe_buf_release(&line.files[i]);
