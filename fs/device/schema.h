@@ -18,12 +18,12 @@
  *            position in the associated data.
  *   object   every object that some kept epoch needs: kind as enum lethe_object_kind, size in the backend, refs the
  *            number of pieces, dead the epoch from which on nothing names it (0: in use).
- * The device's own: working, local, chunk, slots, dead, epoch, changeset, config.
+ * The device's own: working, local, chunk, slots, dead, upload, epoch, changeset, config.
  */
 #ifndef LETHE_FS_DEVICE_SCHEMA_H
 #define LETHE_FS_DEVICE_SCHEMA_H
 
-#define LETHE_SCHEMA_VERSION 1
+#define LETHE_SCHEMA_VERSION 2
 
 #define LETHE_SCHEMA_TREE \
     "CREATE TABLE inode(ino INTEGER PRIMARY KEY, mode INTEGER NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL," \
@@ -54,6 +54,8 @@
  * chunk.map: one entry for each of the 64 blocks of 16 KiB of chunk idx (layout: fs/device/content.c).
  * slots: reference counts of a group of slots of arena 0 (state folder) or 1 (cache folder).
  * dead: contents that no live inode names any more; forgotten once epoch is published.
+ * upload: segments of contents that are not recorded yet, whose objects are in the vault: a run that breaks off goes on
+ *   from there. kind as in piece.
  * epoch: state 0 cut, 1 intent (segment stored, head about to move), 2 published; cut_seq: the last changeset in it.
  */
 #define LETHE_SCHEMA_DEVICE \
@@ -69,6 +71,9 @@
     "CREATE TABLE slots(arena INTEGER NOT NULL, grp INTEGER NOT NULL, free INTEGER NOT NULL, refs BLOB NOT NULL," \
     " PRIMARY KEY(arena, grp)) WITHOUT ROWID;" \
     "CREATE TABLE dead(content BLOB PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID;" \
+    "CREATE TABLE upload(content BLOB NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL, kind INTEGER NOT NULL," \
+    " object BLOB NOT NULL, stored INTEGER NOT NULL, PRIMARY KEY(content, start)) WITHOUT ROWID;" \
+    "CREATE INDEX upload_object ON upload(object);" \
     "CREATE TABLE epoch(n INTEGER PRIMARY KEY, state INTEGER NOT NULL, cut_seq INTEGER NOT NULL," \
     " time INTEGER NOT NULL, segment BLOB, hash BLOB);" \
     "CREATE TABLE changeset(seq INTEGER PRIMARY KEY, tree BLOB, vault BLOB);" \

@@ -290,7 +290,8 @@ static bool in_object_table(struct lethe_db *db, const struct lethe_id *id)
     bool row = true; /* when in doubt, it is needed */
 
     lethe_db_lock(db);
-    if (!lethe_db_statement(db, "SELECT 1 FROM object WHERE id = ?", &statement)) {
+    if (!lethe_db_statement(db, "SELECT 1 FROM object WHERE id = ?1 UNION ALL SELECT 1 FROM upload WHERE object = ?1",
+                            &statement)) {
         sqlite3_bind_blob(statement, 1, id->bytes, sizeof id->bytes, SQLITE_STATIC);
         if (lethe_db_step(db, statement, &row)) {
             row = true;

@@ -95,6 +95,19 @@ static enum lethe_err store_piece(struct lethe_db *db, const struct lethe_record
     return lethe_db_run(db, statement);
 }
 
+/* The lock is held. */
+static enum lethe_err forget(struct lethe_db *db, const struct lethe_id *content)
+{
+    sqlite3_stmt *statement;
+    enum lethe_err err = lethe_db_statement(db, "DELETE FROM upload WHERE content = ?", &statement);
+
+    if (!err) {
+        lethe_db_bind_id(statement, 1, content);
+        err = lethe_db_run(db, statement);
+    }
+    return err;
+}
+
 enum lethe_err lethe_record_store(struct lethe_db *db, const struct lethe_record *record)
 {
     enum lethe_err err, end;
@@ -108,6 +121,7 @@ enum lethe_err lethe_record_store(struct lethe_db *db, const struct lethe_record
     for (size_t i = 0; i < record->count && !err; i++) {
         err = store_piece(db, record, i);
     }
+    err = err ? err : forget(db, &record->content);
     end = lethe_db_end(db, !err);
     err = err ? err : end;
 out:
@@ -267,6 +281,7 @@ static enum lethe_err remove_rows(struct lethe_db *db, const struct lethe_id *co
         "UPDATE object SET dead = ?2 WHERE refs <= 0 AND dead = 0 AND id IN (SELECT object FROM piece WHERE content = ?1)",
         "DELETE FROM piece WHERE content = ?1",
         "DELETE FROM content WHERE id = ?1",
+        "DELETE FROM upload WHERE content = ?1",
     };
     enum lethe_err err = LETHE_OK;
 
@@ -345,4 +360,60 @@ uint64_t lethe_record_inode(struct lethe_db *db, const struct lethe_id *content)
     uint64_t ino = 0;
 
     return ask_number(db, "SELECT coalesce(min(ino), 0) FROM inode WHERE content = ?", content, &ino) ? 0 : ino;
+}
+
+enum lethe_err lethe_record_note(struct lethe_db *db, const struct lethe_id *content, const struct lethe_piece *piece)
+{
+    sqlite3_stmt *statement;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = lethe_db_statement(db,
+                             "INSERT OR REPLACE INTO upload(content, start, length, kind, object, stored)"
+                             " VALUES(?, ?, ?, ?, ?, ?)",
+                             &statement);
+    if (!err) {
+        lethe_db_bind_id(statement, 1, content);
+        sqlite3_bind_int64(statement, 2, (int64_t)piece->start);
+        sqlite3_bind_int64(statement, 3, (int64_t)piece->length);
+        sqlite3_bind_int(statement, 4, (int)piece->kind);
+        lethe_db_bind_id(statement, 5, &piece->object);
+        sqlite3_bind_int64(statement, 6, (int64_t)piece->stored);
+        err = lethe_db_run(db, statement);
+    }
+    lethe_db_unlock(db);
+    return err;
+}
+
+enum lethe_err lethe_record_noted(struct lethe_db *db, const struct lethe_id *content, uint64_t start, uint64_t length,
+                                  struct lethe_piece *piece)
+{
+    sqlite3_stmt *statement;
+    bool row = false;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    err = lethe_db_statement(
+        db, "SELECT kind, object, stored FROM upload WHERE content = ? AND start = ? AND length = ?", &statement);
+    if (!err) {
+        lethe_db_bind_id(statement, 1, content);
+        sqlite3_bind_int64(statement, 2, (int64_t)start);
+        sqlite3_bind_int64(statement, 3, (int64_t)length);
+        err = lethe_db_step(db, statement, &row);
+    }
+    if (!err && row) {
+        *piece = (struct lethe_piece){.kind = (enum lethe_piece_kind)sqlite3_column_int(statement, 0),
+                                      .start = start,
+                                      .length = length,
+                                      .object_kind = LETHE_OBJECT_SEGMENT,
+                                      .stored = (uint64_t)sqlite3_column_int64(statement, 2),
+                                      .object_size = (uint64_t)sqlite3_column_int64(statement, 2),
+                                      .origin = *content};
+        row = lethe_db_column_id(statement, 1, &piece->object);
+    }
+    if (!err) {
+        sqlite3_reset(statement);
+    }
+    lethe_db_unlock(db);
+    return err ? err : row ? LETHE_OK : LETHE_ERR_NOT_FOUND;
 }

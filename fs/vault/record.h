@@ -82,6 +82,15 @@ enum lethe_err lethe_record_find_replaced(struct lethe_db *db, const uint8_t dig
 /* Any photo of these pixels. LETHE_ERR_NOT_FOUND. */
 enum lethe_err lethe_record_find_photo(struct lethe_db *db, const uint8_t digest[32], struct lethe_record *record)
     LETHE_MUST_CHECK;
+/*
+ * One segment of a content that is not recorded yet: its object is in the vault. lethe_record_store and lethe_record_remove
+ * forget it.
+ */
+enum lethe_err lethe_record_note(struct lethe_db *db, const struct lethe_id *content, const struct lethe_piece *piece)
+    LETHE_MUST_CHECK;
+/* The segment that was noted for this range. LETHE_ERR_NOT_FOUND. */
+enum lethe_err lethe_record_noted(struct lethe_db *db, const struct lethe_id *content, uint64_t start, uint64_t length,
+                                  struct lethe_piece *piece) LETHE_MUST_CHECK;
 /* Takes the rows back and counts the objects down; those that nothing names die with the given epoch. */
 enum lethe_err lethe_record_remove(struct lethe_db *db, const struct lethe_id *content, uint64_t epoch)
     LETHE_MUST_CHECK;

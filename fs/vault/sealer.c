@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -20,6 +21,7 @@
 #define PHOTO_MAX (512u << 20)  /* files beyond are segments: a photo is held in memory whole */
 #define ZSTD_LEVEL 3
 #define PATIENCE 3              /* runs in which a disk may give errors on reading */
+#define PUT_RELIED_ON_SECONDS (12 * 3600)
 #define KEPT_MAX (64u << 20)    /* bytes of replaced files that wait in memory to be cached */
 
 struct lethe_sealer {
@@ -175,6 +177,27 @@ static void object_done(void *context, enum lethe_err err, size_t stored)
     deed_put(deed, err);
 }
 
+/* A segment of several on its way: a run that breaks off need not put it again. */
+struct segment_put {
+    struct deed *deed;
+    struct lethe_piece piece;
+};
+
+static void segment_done(void *context, enum lethe_err err, size_t stored)
+{
+    struct segment_put *put = context;
+    struct deed *deed = put->deed;
+    const struct lethe_sealer_options *options = &deed->sealer->options;
+
+    if (!err) {
+        lethe_gate_enter(options->committer);
+        (void)!lethe_record_note(options->db, &deed->record.content, &put->piece); /* else it is put again */
+        lethe_gate_leave(options->committer, true);
+    }
+    free(put);
+    object_done(deed, err, stored);
+}
+
 /* Puts the pack when it has at least this size, with a fresh one in its place. */
 static enum lethe_err flush_pack(struct lethe_sealer *sealer, size_t least)
 {
@@ -300,7 +323,15 @@ static enum lethe_err put_object(struct job *job, enum lethe_object_kind kind, u
         piece->object_size = sealed.len;
         err = lethe_record_add(job->record, piece);
     }
-    if (!err) {
+    if (!err && kind == LETHE_OBJECT_SEGMENT && job->size > SEGMENT && piece->kind != LETHE_PIECE_LOST) {
+        struct segment_put *put = malloc(sizeof *put);
+
+        err = put ? LETHE_OK : LETHE_ERR_NOMEM;
+        if (put) {
+            *put = (struct segment_put){.deed = deed_ref(job->deed), .piece = *piece};
+            lethe_uploads_put(job->sealer->uploads, kind, &piece->object, &sealed, segment_done, put);
+        }
+    } else if (!err) {
         lethe_uploads_put(job->sealer->uploads, kind, &piece->object, &sealed, object_done, deed_ref(job->deed));
     }
     lethe_buf_release(&sealed);
@@ -383,6 +414,27 @@ static const struct lethe_piece *unchanged(struct job *job, uint64_t start, uint
     return NULL;
 }
 
+/*
+ * The segment of a run that broke off, if it is in the vault still: another device's collection takes what no epoch names
+ * after a day (gc.c), so what is half as old is not relied on.
+ */
+static bool was_put(struct job *job, uint64_t start, uint64_t len, struct lethe_piece *piece)
+{
+    struct lethe_vault *vault = job->sealer->options.vault;
+    struct lethe_store *store = lethe_vault_store_of(vault, LETHE_OBJECT_SEGMENT);
+    char key[LETHE_STORE_KEY_MAX + 1];
+    struct lethe_store_stat stat;
+
+    if (job->size <= SEGMENT || !store ||
+        lethe_record_noted(job->sealer->options.db, &job->record->content, start, len, piece)) {
+        return false;
+    }
+    piece->position = start / SEGMENT;
+    lethe_vault_object_key(LETHE_OBJECT_SEGMENT, &piece->object, key);
+    return !lethe_store_stat(store, key, &stat) && stat.size == piece->stored &&
+           stat.modified > (int64_t)time(NULL) - PUT_RELIED_ON_SECONDS;
+}
+
 static enum lethe_err seal_segments(struct job *job)
 {
     struct lethe_record before = {0};
@@ -396,6 +448,7 @@ static enum lethe_err seal_segments(struct job *job)
     for (uint64_t start = 0; start < job->size && !err; start += SEGMENT) {
         uint64_t len = job->size - start < SEGMENT ? job->size - start : SEGMENT;
         const struct lethe_piece *old;
+        struct lethe_piece put;
         uint64_t data;
 
         if (atomic_load(&job->sealer->cancel)) {
@@ -414,6 +467,8 @@ static enum lethe_err seal_segments(struct job *job)
         old = unchanged(job, start, len, &before, &loaded);
         if (old) {
             err = lethe_record_add(job->record, old);
+        } else if (was_put(job, start, len, &put)) {
+            err = lethe_record_add(job->record, &put);
         } else {
             err = seal_segment(job, start, (size_t)len);
         }

@@ -137,6 +137,62 @@ static void test_read(void **state)
     fixture_remove(&fixture);
 }
 
+/* How many segments lie in the vault, whoever needs them. */
+static unsigned count_segments(const struct fixture *fixture)
+{
+    unsigned count = 0;
+    char command[200];
+    FILE *find;
+
+    snprintf(command, sizeof command, "find %s/o -type f -size +2M | wc -l", fixture->vault);
+    find = popen(command, "r");
+    assert_non_null(find);
+    assert_int_equal(fscanf(find, "%u", &count), 1);
+    pclose(find);
+    return count;
+}
+
+/* An upload that breaks off goes on at the segment that was missing, also after a restart. */
+static void test_upload_goes_on(void **state)
+{
+    enum { SEGMENTS = 5 };
+    static const char *const between[] = {
+        "true",                                                        /* all is as it was */
+        "rm $(find %s/o -type f -size +2M | head -n 1)",               /* somebody collected it */
+        "truncate -s -1 $(find %s/o -type f -size +2M | head -n 1)",   /* or damaged it */
+        "find %s/o -type f -size +2M | xargs touch -d '13 hours ago'", /* another may collect it soon */
+    };
+    static const unsigned expected[] = {SEGMENTS, SEGMENTS, SEGMENTS + 1, SEGMENTS + 3};
+    struct lethe_buf bytes = {0};
+
+    (void)state;
+    fixture_noise(7, &bytes, SEGMENTS << 22);
+    for (size_t i = 0; i < sizeof between / sizeof *between; i++) {
+        struct fixture fixture;
+        char *tree;
+
+        fixture_make(&fixture);
+        assert_int_equal(fixture_init(&fixture), LETHE_OK);
+        assert_int_equal(fixture_open(&fixture), LETHE_OK);
+        fixture_put(&fixture, "film", &bytes);
+        fixture_arm(&fixture, TROUBLE_FAIL_ON, 4);
+        assert_int_not_equal(fixture_publish(&fixture), LETHE_OK);
+        fixture_arm(&fixture, TROUBLE_NONE, 0);
+        assert_int_equal(count_segments(&fixture), 3);
+        tree = fixture_describe(fixture.session);
+        fixture_close(&fixture);
+        fixture_run(between[i], fixture.vault);
+        assert_int_equal(fixture_open(&fixture), LETHE_OK);
+        assert_int_equal(fixture_publish(&fixture), LETHE_OK);
+        assert_int_equal(count_segments(&fixture), expected[i]);
+        fixture_close(&fixture);
+        fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, tree);
+        free(tree);
+        fixture_remove(&fixture);
+    }
+    lethe_buf_release(&bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +200,7 @@ int main(void)
         cmocka_unit_test(test_init_spares_remains),
         cmocka_unit_test(test_recover),
         cmocka_unit_test(test_read),
+        cmocka_unit_test(test_upload_goes_on),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
