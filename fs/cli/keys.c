@@ -6,8 +6,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/mount/newest.h"
 #include "fs/mount/session.h"
 #include "fs/vault/journal.h"
+#include "lethe/log.h"
 
 #define VAULT_JSON "vault.json"
 #define DEADLINE_MS 30000
@@ -23,7 +25,8 @@ static enum lethe_err check_generation(const struct lethe_keys *keys)
         lethe_vault_generation(keys->vault) <= head.generation) {
         err = LETHE_ERR_INTEGRITY;
         (void)lethe_cli_fail(
-            err, "vault.json of %s is not the one that the vault's head names: restore the newer one",
+            err, "vault.json of %s is not the one that the vault's head names: restore the newer one, or mount the vault once on"
+            " the device that it is bound to",
             keys->location);
     }
     return err;
@@ -101,7 +104,7 @@ out:
     lethe_vault_file_free(file);
     lethe_secret_free(master);
     lethe_secret_free(device);
-    free(state_dir);
+    keys->state_dir = state_dir;
     if (err) {
         lethe_keys_release(keys);
     }
@@ -116,6 +119,7 @@ void lethe_keys_release(struct lethe_keys *keys)
     if (keys->lock_fd >= 0) {
         close(keys->lock_fd);
     }
+    free(keys->state_dir);
     *keys = (struct lethe_keys){.lock_fd = -1};
 }
 
@@ -241,6 +245,9 @@ enum lethe_err lethe_keys_write(struct lethe_keys *keys, const struct lethe_cli_
             "%s: the keys are changed, but the head does not name the new vault.json yet: %s; run"
             " any key command again",
             keys->location, lethe_err_str(err));
+    } else if (lethe_newest_keep(keys->vault, keys->state_dir, &json)) {
+        lethe_log(LETHE_LOG_WARN, "%s/newest cannot be written: a vault.json that comes late could not be mended",
+                  keys->state_dir);
     }
 out:
     lethe_buf_release(&json);

@@ -18,6 +18,7 @@ struct lethe_keys {
     struct lethe_vault_file *file; /* the copy to be edited */
     struct lethe_store_version version;
     struct lethe_cli_secret secret; /* the passphrase that opened it */
+    char *state_dir;
     int lock_fd;                    /* the device's lock, where the vault is bound to it; else -1 */
     struct lethe_id slot;           /* the slot that it opened; zero until lethe_keys_own_slot */
 };

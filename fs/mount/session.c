@@ -15,6 +15,7 @@
 
 #include "fs/file.h"
 #include "fs/mount/known.h"
+#include "fs/mount/newest.h"
 #include "fs/vault/second.h"
 #include "fs/vault/watch.h"
 #include "lethe/log.h"
@@ -255,6 +256,60 @@ enum lethe_err lethe_session_writer(const char *state_dir, struct lethe_id *out)
     return err;
 }
 
+/* Whether vault.json, authentic as it is, is an earlier one than the head names. */
+static enum lethe_err is_earlier(struct lethe_vault *vault, bool *earlier)
+{
+    struct lethe_head head;
+    enum lethe_err err = lethe_head_get(vault, &head, NULL);
+
+    *earlier = !err && lethe_vault_generation(vault) < head.generation;
+    return err;
+}
+
+/*
+ * An earlier vault.json in a vault that is bound to this device: its writer has the newest, and puts it back. What let him
+ * in was the earlier one, so the passphrase must open the newest, too.
+ */
+static enum lethe_err mend_file(struct lethe_session *session, const struct lethe_session_options *options,
+                                struct lethe_buf *json)
+{
+    struct lethe_vault *vault = session->vault;
+    struct lethe_vault_file *file = NULL;
+    struct lethe_secret *master = NULL;
+    struct lethe_buf newest = {0};
+    uint8_t hash[32];
+    bool earlier;
+    enum lethe_err err = is_earlier(vault, &earlier);
+
+    if (err || !earlier) {
+        return err;
+    }
+    err = lethe_newest_mend(vault, session->state_dir, &newest);
+    if (err == LETHE_ERR_NOT_FOUND) {
+        err = LETHE_OK; /* the check that follows says what is wrong */
+        goto out;
+    }
+    err = err ? err : parse_file(&newest, options->location, &file, hash);
+    err = err ? err
+              : lethe_vault_file_unlock(file, options->passphrase, options->passphrase_len,
+                                        lethe_vault_device(vault), &master);
+    if (err == LETHE_ERR_KEY) {
+        lethe_log(LETHE_LOG_ERROR, "the passphrase for %s was changed since: give the present one", options->location);
+    }
+    if (!err) {
+        lethe_vault_renew_file(vault, file, hash);
+        file = NULL;
+        lethe_buf_release(json);
+        *json = newest;
+        newest = (struct lethe_buf){0};
+    }
+out:
+    lethe_secret_free(master);
+    lethe_vault_file_free(file);
+    lethe_buf_release(&newest);
+    return err;
+}
+
 enum lethe_err lethe_session_check_file(struct lethe_vault *vault)
 {
     struct lethe_head head;
@@ -347,8 +402,12 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
     }
     err = lethe_vault_file_unlock(file, options->passphrase, options->passphrase_len, device, &master);
     if (err == LETHE_ERR_KEY) {
-        lethe_log(LETHE_LOG_ERROR, "wrong passphrase for %s (or this device's secret is of another vault)",
-                  options->location);
+        lethe_log(LETHE_LOG_ERROR, "wrong passphrase for %s (or this device's secret is of another vault)%s",
+                  options->location,
+                  lethe_newest_is_other(session->state_dir, hash)
+                      ? "; its vault.json is not the one that this device saw last: if the passphrase was changed, mount"
+                        " with the former one, which mends that"
+                      : "");
     } else if (err == LETHE_ERR_INTEGRITY) {
         lethe_log(LETHE_LOG_ERROR, "vault.json of %s was changed by somebody without the key: restore it from a copy",
                   options->location);
@@ -383,8 +442,13 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
         err = open_second(session, options);
     }
     if (!err && !session->unseen) {
-        err = lethe_session_check_file(session->vault);
+        err = options->publish ? mend_file(session, options, &json) : LETHE_OK;
+        err = err ? err : lethe_session_check_file(session->vault);
         err = err ? err : keep_file(session, options, &json);
+    }
+    if (!err && !session->unseen && options->publish && lethe_newest_keep(session->vault, session->state_dir, &json)) {
+        lethe_log(LETHE_LOG_WARN, "%s/newest cannot be written: a vault.json that comes late could not be mended",
+                  session->state_dir);
     }
 out:
     lethe_buf_release(&json);

@@ -110,6 +110,13 @@ struct lethe_store *lethe_vault_store_of(const struct lethe_vault *vault, enum l
     return apart && lethe_vault_settings(vault)->fidelity == LETHE_FIDELITY_SPLIT ? vault->second : vault->store;
 }
 
+void lethe_vault_renew_file(struct lethe_vault *vault, struct lethe_vault_file *file, const uint8_t json_hash[32])
+{
+    lethe_vault_file_free(vault->file);
+    vault->file = file;
+    memcpy(vault->json_hash, json_hash, sizeof vault->json_hash);
+}
+
 void lethe_vault_use_spares(struct lethe_vault *vault, struct lethe_spares *spares)
 {
     vault->spares = spares;

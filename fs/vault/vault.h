@@ -62,6 +62,9 @@ enum lethe_err lethe_vault_replace(struct lethe_vault *vault, const char *key, c
 /* Binds the vault to this device if its store has no conditional writes, else to none. Errors have been logged. */
 enum lethe_err lethe_vault_take_over(struct lethe_vault *vault) LETHE_MUST_CHECK;
 
+/* Takes another vault.json of the same vault, unlocked, in place of the one it was made with. */
+void lethe_vault_renew_file(struct lethe_vault *vault, struct lethe_vault_file *file, const uint8_t json_hash[32]);
+
 /* Memory for sealed objects, borrowed: NULL, as at first, keeps none. Not while other threads use the vault. */
 struct lethe_spares;
 void lethe_vault_use_spares(struct lethe_vault *vault, struct lethe_spares *spares);

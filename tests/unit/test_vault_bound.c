@@ -49,27 +49,37 @@ static void another_device(const struct fixture *first, struct fixture *second)
     assert_int_equal(fixture_recover(second, second->state), LETHE_OK);
 }
 
-static void read_head(struct fixture *fixture, struct lethe_buf *out)
+static void read_key(struct fixture *fixture, const char *key, struct lethe_buf *out)
 {
     struct lethe_store *store;
 
     assert_int_equal(lethe_store_open(fixture->vault, false, &store), LETHE_OK);
     lethe_buf_reset(out);
-    assert_int_equal(lethe_store_get(store, "head", 0, UINT64_MAX, out, NULL), LETHE_OK);
+    assert_int_equal(lethe_store_get(store, key, 0, UINT64_MAX, out, NULL), LETHE_OK);
     lethe_store_close(store);
 }
 
-static void write_head(struct fixture *fixture, const struct lethe_buf *bytes)
+static void write_key(struct fixture *fixture, const char *key, const struct lethe_buf *bytes)
 {
     struct lethe_store_version version;
     struct lethe_buf now = {0};
     struct lethe_store *store;
 
     assert_int_equal(lethe_store_open(fixture->vault, false, &store), LETHE_OK);
-    assert_int_equal(lethe_store_get(store, "head", 0, UINT64_MAX, &now, &version), LETHE_OK);
-    assert_int_equal(lethe_store_replace(store, "head", bytes->data, bytes->len, &version, NULL), LETHE_OK);
+    assert_int_equal(lethe_store_get(store, key, 0, UINT64_MAX, &now, &version), LETHE_OK);
+    assert_int_equal(lethe_store_replace(store, key, bytes->data, bytes->len, &version, NULL), LETHE_OK);
     lethe_store_close(store);
     lethe_buf_release(&now);
+}
+
+static void read_head(struct fixture *fixture, struct lethe_buf *out)
+{
+    read_key(fixture, "head", out);
+}
+
+static void write_head(struct fixture *fixture, const struct lethe_buf *bytes)
+{
+    write_key(fixture, "head", bytes);
 }
 
 static void others_are_refused(void **state)
@@ -266,6 +276,89 @@ static void faults_lose_nothing(void **state)
     fixture_remove(&fixture);
 }
 
+static enum lethe_err mount_with(struct fixture *fixture, const char *passphrase)
+{
+    struct lethe_session_options options = fixture_options(fixture);
+    struct lethe_session *session = NULL;
+    enum lethe_err err;
+
+    options.publish = true;
+    options.passphrase = passphrase;
+    options.passphrase_len = strlen(passphrase);
+    err = lethe_session_open(&options, &session);
+    assert_int_equal(lethe_session_close(session), LETHE_OK);
+    return err;
+}
+
+/* The PUT of an earlier vault.json arrives after that of a later one, or somebody puts it there. */
+static void a_late_vault_json_is_mended(void **state)
+{
+    struct lethe_buf old = {0}, newest = {0}, found = {0};
+    struct lethe_cli_secret fresh = {.text = (char[]){"another"}, .len = 7};
+    struct lethe_cli_access access = {0};
+    struct fixture fixture, second;
+    struct lethe_keys keys;
+    struct lethe_id slot;
+    char passfile[96];
+
+    (void)state;
+    make_vault(&fixture, true);
+    fixture_close(&fixture);
+    snprintf(passfile, sizeof passfile, "%s/pass", fixture.folder);
+    fixture_run("printf '%%s' '%s' >%s", FIXTURE_PASS, passfile);
+    access.passfile = passfile;
+    access.state_dir = fixture.state;
+
+    /* The passphrase stays good: mended by the mount that meets it. */
+    read_key(&fixture, "vault.json", &old);
+    assert_int_equal(lethe_keys_open(fixture.vault, &access, &keys), LETHE_OK);
+    assert_int_equal(lethe_keys_add(&keys, &fresh, 16, "second", &slot), LETHE_OK);
+    assert_int_equal(lethe_keys_write(&keys, &fresh), LETHE_OK);
+    lethe_keys_release(&keys);
+    read_key(&fixture, "vault.json", &newest);
+    write_key(&fixture, "vault.json", &old);
+    assert_int_equal(lethe_keys_open(fixture.vault, &access, &keys), LETHE_ERR_INTEGRITY);
+    assert_int_equal(fixture_open(&fixture), LETHE_ERR_INTEGRITY); /* to read: nothing is written, nothing believed */
+    assert_int_equal(mount_with(&fixture, "another"), LETHE_ERR_KEY); /* which the earlier one does not know */
+    assert_int_equal(mount_with(&fixture, FIXTURE_PASS), LETHE_OK);
+    read_key(&fixture, "vault.json", &found);
+    assert_int_equal(found.len, newest.len);
+    assert_memory_equal(found.data, newest.data, newest.len);
+    assert_int_equal(mount_with(&fixture, "another"), LETHE_OK);
+
+    /* The passphrase was taken away: the earlier file lets its holder mend, and no further. */
+    write_key(&fixture, "vault.json", &newest);
+    old = (lethe_buf_release(&old), newest);
+    newest = (struct lethe_buf){0};
+    assert_int_equal(lethe_keys_open(fixture.vault, &access, &keys), LETHE_OK);
+    assert_int_equal(lethe_keys_own_slot(&keys), LETHE_OK);
+    assert_int_equal(lethe_vault_file_slot_remove(keys.file, &keys.slot), LETHE_OK);
+    assert_int_equal(lethe_keys_write(&keys, &fresh), LETHE_OK);
+    lethe_keys_release(&keys);
+    read_key(&fixture, "vault.json", &newest);
+    write_key(&fixture, "vault.json", &old);
+    assert_int_equal(mount_with(&fixture, FIXTURE_PASS), LETHE_ERR_KEY);
+    read_key(&fixture, "vault.json", &found);
+    assert_int_equal(found.len, newest.len);
+    assert_memory_equal(found.data, newest.data, newest.len);
+    assert_int_equal(mount_with(&fixture, FIXTURE_PASS), LETHE_ERR_KEY);
+    assert_int_equal(mount_with(&fixture, "another"), LETHE_OK);
+
+    /* Who is not the writer mends nothing. */
+    write_key(&fixture, "vault.json", &newest);
+    second = fixture;
+    snprintf(second.state, sizeof second.state, "%s/state-2", fixture.folder);
+    fixture_run("cp -r %s %s && rm %s/*/writer", fixture.state, second.state, second.state);
+    write_key(&fixture, "vault.json", &old);
+    assert_int_equal(mount_with(&second, FIXTURE_PASS), LETHE_ERR_INTEGRITY);
+    read_key(&fixture, "vault.json", &found);
+    assert_memory_equal(found.data, old.data, old.len);
+    lethe_buf_release(&old);
+    lethe_buf_release(&newest);
+    lethe_buf_release(&found);
+    fixture_remove(&fixture);
+}
+
 /* Key commands move the head, too: not beside a mount, and not elsewhere. */
 static void keys_need_the_device(void **state)
 {
@@ -308,6 +401,7 @@ int main(void)
         cmocka_unit_test(vaults_move_between_stores),
         cmocka_unit_test(faults_lose_nothing),
         cmocka_unit_test(keys_need_the_device),
+        cmocka_unit_test(a_late_vault_json_is_mended),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
