@@ -191,7 +191,9 @@ unsigned lethe_photo_exact_rate(const struct lethe_photo *photo, const struct le
 {
     unsigned own = lethe_pair_rate(pair, strength), thin = lethe_pair_rate(pair, 3);
 
-    return photo->shape.container == LETHE_CONTAINER_JPEG && strength == 2 && thin > own ? thin : own;
+    bool little = photo->shape.container == LETHE_CONTAINER_JPEG || lethe_residual_samples_drawn(&photo->raster);
+
+    return little && strength == 2 && thin > own ? thin : own;
 }
 
 enum lethe_err lethe_photo_encrypt_at(const struct lethe_photo *photo, const struct lethe_pair *pair,

@@ -2,13 +2,14 @@
 /*
  * Samples given xhat: the stream around the bands.
  *
- *   u8      effort   0 fast, 1 strong
+ *   u8      kind     0 fast, 1 strong, 2 screen
  *   u8      colour   0 channels as they are, 1 YCoCg-R on the first three (MUST be 0 with fewer than 3
  * channels) varint  rows     rows of a band; MUST be at least 64 or the height, and at most the height varint
  * length   for each of the ceil(height / rows) bands bytes            the bands, in order; nothing follows
  *
  * Width, height, channels and depth are not stored: the caller knows them. What a band holds is defined by
- * residual_samples_band.c (strong) and residual_samples_fast_body.h (fast, at most 2^17 samples wide).
+ * residual_samples_band.c (strong), residual_samples_fast_body.h (fast, at most 2^17 samples wide) and
+ * residual_samples_screen.c (screen, whose colour MUST be 0).
  * Bands share nothing, so they are coded in any order on any number of threads, to the same bytes.
  */
 #include "lethe/residual.h"
@@ -24,6 +25,7 @@
 #define FAST_WIDTH (1u << 17) /* a wider picture is coded in the strong mode, whose memory does not grow with bands */
 #define BAND_PIXELS_FAST (1u << 18)
 #define BAND_PIXELS_STRONG (1u << 19)
+#define BAND_PIXELS_SCREEN (1u << 20) /* what was drawn repeats itself over long ways */
 
 static bool shape_is_good(const struct lethe_raster *raster, const uint8_t *const xhat[4])
 {
@@ -40,9 +42,10 @@ static bool shape_is_good(const struct lethe_raster *raster, const uint8_t *cons
 }
 
 /* Rows of a band: enough pixels to learn from, and bands of equal height. */
-static uint32_t rows_of_band(const struct lethe_raster *raster, bool strong)
+static uint32_t rows_of_band(const struct lethe_raster *raster, enum lethe_samples_kind kind)
 {
-    uint32_t pixels = strong ? BAND_PIXELS_STRONG : BAND_PIXELS_FAST;
+    static const uint32_t most[LETHE_SAMPLES_KINDS] = {BAND_PIXELS_FAST, BAND_PIXELS_STRONG, BAND_PIXELS_SCREEN};
+    uint32_t pixels = most[kind];
     uint64_t rows = (pixels + raster->width - 1) / raster->width;
     uint64_t bands;
 
@@ -97,7 +100,9 @@ static void encode_band(void *context, size_t index)
 {
     struct lethe_samples_band *bands = context;
 
-    if (bands[index].strong) {
+    if (bands[index].kind == LETHE_SAMPLES_SCREEN) {
+        lethe_screen_band_encode(&bands[index]);
+    } else if (bands[index].kind == LETHE_SAMPLES_STRONG) {
         lethe_samples_band_encode(&bands[index]);
     } else if (bands[index].raster->depth == 16) {
         lethe_fast16_encode(&bands[index]);
@@ -114,8 +119,8 @@ static void decode_band(void *context, size_t index)
 {
     struct lethe_samples_band *bands = context;
 
-    if (bands[index].strong) {
-        lethe_samples_band_decode(&bands[index]);
+    if (bands[index].kind != LETHE_SAMPLES_FAST) {
+        (bands[index].kind == LETHE_SAMPLES_SCREEN ? lethe_screen_band_decode : lethe_samples_band_decode)(&bands[index]);
         if (!bands[index].err && bands[index].told) {
             bands[index].told->told(bands[index].told->context, bands[index].first_row, bands[index].rows);
         }
@@ -132,8 +137,8 @@ static void decode_band(void *context, size_t index)
 
 /* The bands of a picture, to be freed with free(). */
 static struct lethe_samples_band *make_bands(const struct lethe_raster *raster, const uint8_t *const xhat[4],
-                                             bool strong, enum lethe_residual_colour colour, uint32_t rows,
-                                             size_t *count)
+                                             enum lethe_samples_kind kind, enum lethe_residual_colour colour,
+                                             uint32_t rows, size_t *count)
 {
     size_t n = ((size_t)raster->height + rows - 1) / rows;
     struct lethe_samples_band *bands = calloc(n, sizeof *bands);
@@ -146,7 +151,7 @@ static struct lethe_samples_band *make_bands(const struct lethe_raster *raster, 
             .raster = raster,
             .xhat = xhat,
             .colour = colour,
-            .strong = strong,
+            .kind = kind,
             .first_row = first,
             .rows = rows < raster->height - first ? rows : raster->height - first,
         };
@@ -154,29 +159,77 @@ static struct lethe_samples_band *make_bands(const struct lethe_raster *raster, 
     return bands;
 }
 
-enum lethe_err lethe_residual_samples_encode(const struct lethe_raster *raster, const uint8_t *const xhat[4],
-                                             enum lethe_effort effort, struct lethe_pool *pool,
-                                             struct lethe_buf *out)
-{
-    struct lethe_samples_band *bands;
-    enum lethe_residual_colour colour;
-    enum lethe_err err = LETHE_OK;
-    bool strong = effort == LETHE_EFFORT_STRONG || raster->width > FAST_WIDTH;
-    uint32_t rows;
-    size_t count;
+#define COLOURS 256u /* of a palette */
+#define COLOUR_SLOTS 1024u
 
-    if (!shape_is_good(raster, xhat)) {
-        return LETHE_ERR_ARG;
+/* Whether the picture has at most as many colours as a palette. */
+static bool has_few_colours(const struct lethe_raster *raster)
+{
+    size_t pixels = (size_t)raster->width * raster->height;
+    uint64_t seen[COLOUR_SLOTS], last = UINT64_MAX;
+    bool taken[COLOUR_SLOTS] = {false};
+    unsigned count = 0;
+
+    for (size_t i = 0; i < pixels && count <= COLOURS; i++) {
+        uint64_t colour = 0;
+        unsigned slot;
+
+        for (unsigned c = 0; c < raster->channels; c++) {
+            colour |= (uint64_t)raster->planes[c][i] << 16 * c;
+        }
+        if (colour == last && count > 0) {
+            continue;
+        }
+        last = colour;
+        slot = (unsigned)(colour * 0x9e3779b97f4a7c15u >> 54);
+        while (taken[slot] && seen[slot] != colour) {
+            slot = (slot + 1) % COLOUR_SLOTS;
+        }
+        count += !taken[slot];
+        taken[slot] = true;
+        seen[slot] = colour;
     }
-    lethe_mix_prepare();
-    colour = choose_colour(raster);
-    rows = rows_of_band(raster, strong);
-    bands = make_bands(raster, xhat, strong, colour, rows, &count);
+    return count <= COLOURS;
+}
+
+bool lethe_residual_samples_drawn(const struct lethe_raster *raster)
+{
+    uint64_t repeats = 0, pixels = 0;
+    unsigned step = raster->height / 256 + 1;
+
+    for (uint32_t y = 1; y < raster->height; y += step) {
+        for (uint32_t x = 1; x < raster->width; x++) {
+            size_t at = (size_t)y * raster->width + x;
+            bool west = true, north = true;
+
+            for (unsigned c = 0; c < raster->channels; c++) {
+                const uint16_t *p = raster->planes[c] + at;
+
+                west = west && p[0] == p[-1];
+                north = north && p[0] == p[-(ptrdiff_t)raster->width];
+            }
+            repeats += west || north;
+            pixels++;
+        }
+    }
+    return repeats * 2 > pixels || (raster->channels > 2 && has_few_colours(raster));
+}
+
+/* A picture all of one kind, appended to out. */
+static enum lethe_err encode_as(const struct lethe_raster *raster, const uint8_t *const xhat[4],
+                                enum lethe_samples_kind kind, struct lethe_pool *pool, struct lethe_buf *out)
+{
+    enum lethe_residual_colour colour = kind == LETHE_SAMPLES_SCREEN ? LETHE_COLOUR_NONE : choose_colour(raster);
+    uint32_t rows = rows_of_band(raster, kind);
+    enum lethe_err err = LETHE_OK;
+    size_t count;
+    struct lethe_samples_band *bands = make_bands(raster, xhat, kind, colour, rows, &count);
+
     if (!bands) {
         return LETHE_ERR_NOMEM;
     }
     lethe_pool_run(pool, count, encode_band, bands);
-    lethe_buf_put_u8(out, strong);
+    lethe_buf_put_u8(out, (uint8_t)kind);
     lethe_buf_put_u8(out, (uint8_t)colour);
     lethe_buf_put_varint(out, rows);
     for (size_t i = 0; i < count; i++) {
@@ -189,6 +242,37 @@ enum lethe_err lethe_residual_samples_encode(const struct lethe_raster *raster, 
     }
     free(bands);
     return err ? err : lethe_buf_status(out);
+}
+
+enum lethe_err lethe_residual_samples_encode(const struct lethe_raster *raster, const uint8_t *const xhat[4],
+                                             enum lethe_effort effort, struct lethe_pool *pool,
+                                             struct lethe_buf *out)
+{
+    bool strong = effort == LETHE_EFFORT_STRONG || raster->width > FAST_WIDTH;
+    struct lethe_buf screen = {0}, other = {0}, *smaller;
+    enum lethe_samples_kind kind;
+    enum lethe_err err;
+
+    if (!shape_is_good(raster, xhat)) {
+        return LETHE_ERR_ARG;
+    }
+    lethe_mix_prepare();
+    kind = strong ? LETHE_SAMPLES_STRONG : LETHE_SAMPLES_FAST;
+    if (!lethe_residual_samples_drawn(raster)) {
+        return encode_as(raster, xhat, kind, pool, out);
+    }
+    err = encode_as(raster, xhat, LETHE_SAMPLES_SCREEN, pool, &screen);
+    if (!err) { /* slopes and shades may still be better told by samples */
+        err = encode_as(raster, xhat, kind, pool, &other);
+    }
+    smaller = other.len < screen.len ? &other : &screen;
+    if (!err) {
+        lethe_buf_put(out, smaller->data, smaller->len);
+        err = lethe_buf_status(out);
+    }
+    lethe_buf_release(&screen);
+    lethe_buf_release(&other);
+    return err;
 }
 
 enum lethe_err lethe_residual_samples_decode(const uint8_t *bytes, size_t len, const uint8_t *const xhat[4],
@@ -205,22 +289,23 @@ enum lethe_err lethe_residual_samples_decode_told(const uint8_t *bytes, size_t l
     struct lethe_reader reader;
     enum lethe_err err;
     uint64_t rows;
-    uint8_t effort, colour;
+    uint8_t kind, colour;
     size_t count;
 
     if (!shape_is_good(raster, xhat)) {
         return LETHE_ERR_ARG;
     }
     lethe_reader_init(&reader, bytes, len);
-    effort = lethe_read_u8(&reader);
+    kind = lethe_read_u8(&reader);
     colour = lethe_read_u8(&reader);
     rows = lethe_read_varint(&reader);
-    if (reader.bad || effort > 1 || (effort == 0 && raster->width > FAST_WIDTH) || colour >= LETHE_COLOUR_COUNT || (colour && raster->channels < 3) ||
+    if (reader.bad || kind >= LETHE_SAMPLES_KINDS || (kind == LETHE_SAMPLES_FAST && raster->width > FAST_WIDTH) ||
+        colour >= LETHE_COLOUR_COUNT || (colour && (raster->channels < 3 || kind == LETHE_SAMPLES_SCREEN)) ||
         rows > raster->height || (rows < MIN_ROWS && rows != raster->height)) {
         return LETHE_ERR_FORMAT;
     }
     lethe_mix_prepare();
-    bands = make_bands(raster, xhat, effort, (enum lethe_residual_colour)colour, (uint32_t)rows, &count);
+    bands = make_bands(raster, xhat, (enum lethe_samples_kind)kind, (enum lethe_residual_colour)colour, (uint32_t)rows, &count);
     if (!bands) {
         return LETHE_ERR_NOMEM;
     }

@@ -13,12 +13,15 @@
 
 enum lethe_residual_colour { LETHE_COLOUR_NONE, LETHE_COLOUR_YCOCG, LETHE_COLOUR_COUNT };
 
+/* How the bands of a picture are coded. */
+enum lethe_samples_kind { LETHE_SAMPLES_FAST, LETHE_SAMPLES_STRONG, LETHE_SAMPLES_SCREEN, LETHE_SAMPLES_KINDS };
+
 /* One band of rows, coded on its own. */
 struct lethe_samples_band {
     const struct lethe_raster *raster; /* read when encoding, its samples are written when decoding */
     const uint8_t *const *xhat;
     enum lethe_residual_colour colour;
-    bool strong;
+    enum lethe_samples_kind kind;
     uint32_t first_row;
     uint32_t rows;
     struct lethe_buf out; /* encoding: the stream; owned by the caller */
@@ -30,6 +33,9 @@ struct lethe_samples_band {
 
 void lethe_samples_band_encode(struct lethe_samples_band *band);
 void lethe_samples_band_decode(struct lethe_samples_band *band);
+/* Of what was drawn (residual_samples_screen.c). */
+void lethe_screen_band_encode(struct lethe_samples_band *band);
+void lethe_screen_band_decode(struct lethe_samples_band *band);
 
 /* Reversible YCoCg (H. Malvar, G. Sullivan, "YCoCg-R", JVT-I014, 2003). */
 static inline void lethe_ycocg_forward(int32_t r, int32_t g, int32_t b, int32_t *y, int32_t *co, int32_t *cg)

@@ -24,6 +24,11 @@ enum lethe_err lethe_residual_samples_encode(const struct lethe_raster *raster, 
 /* Fills raster, which the caller has initialised with the right shape. LETHE_ERR_FORMAT on malformed bytes. */
 enum lethe_err lethe_residual_samples_decode(const uint8_t *bytes, size_t len, const uint8_t *const xhat[4],
                                              struct lethe_pool *pool, struct lethe_raster *raster) LETHE_MUST_CHECK;
+/*
+ * Whether the picture was drawn, and may well be told by its colours: most pixels repeat a neighbour, as those of
+ * screenshots and diagrams do and those of photos do not, or all colours fit a palette.
+ */
+bool lethe_residual_samples_drawn(const struct lethe_raster *raster);
 /* Told, from any thread, of rows that are final: count of them from first on; those of a band in their order. */
 struct lethe_rows_told {
     void (*told)(void *context, uint32_t first, uint32_t count);

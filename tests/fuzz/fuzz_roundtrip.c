@@ -40,7 +40,7 @@ _Noreturn static void fault(const struct trial *t, const char *what, int err)
 static void check_equal(const struct trial *t, const char *what, enum lethe_err err, const struct lethe_buf *a,
                         const struct lethe_buf *b)
 {
-    if (err || a->len != b->len || memcmp(a->data, b->data, a->len) != 0) {
+    if (err || a->len != b->len || (a->len > 0 && memcmp(a->data, b->data, a->len) != 0)) {
         fault(t, what, (int)err);
     }
 }

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""SAMPLES: the exact samples of a PNG given xhat. The two efforts' bands are in samples_strong and samples_fast."""
+"""SAMPLES: the exact samples of a PNG given xhat. The bands are in samples_fast, samples_strong and samples_screen."""
 
 from wire import require
 import samples_fast
+import samples_screen
 import samples_strong
 
 
 class Band:
-    """What the bands of both efforts are told: rows of xhat for each channel in coding order, and the channels' kinds."""
+    """What bands are told: rows of xhat for each channel in coding order, and the channels' kinds."""
 
     def __init__(self, xhat, order, ranges, depth, colour, first_row, rows):
         self.xhat = xhat  # of the whole picture, in coding order
@@ -37,9 +38,9 @@ def rgb(y, co, cg):
 def decode(reader, xhat, depth):
     """xhat: a plane of 8-bit rows for each channel. Gives planes of rows of samples; takes reader to its end."""
     channels, height = len(xhat), len(xhat[0])
-    effort, colour, rows = reader.u8(), reader.u8(), reader.varint()
-    require(effort <= 1 and colour <= 1, "an unknown effort or colour")
-    require(not colour or channels >= 3, "colour of a grey picture")
+    kind, colour, rows = reader.u8(), reader.u8(), reader.varint()
+    require(kind <= 2 and colour <= 1, "an unknown kind or colour")
+    require(not colour or (channels >= 3 and kind < 2), "colour where there is none")
     require(min(64, height) <= rows <= height, "bands of an impossible height")
     lengths = [reader.varint() for _ in range(0, height, rows)]
 
@@ -51,7 +52,7 @@ def decode(reader, xhat, depth):
         planes[:3] = [[[p[i] for p in row] for row in triples] for i in range(3)]
         ranges[1] = ranges[2] = (-top, top)
     order = list(range(channels))
-    if channels in (2, 4):
+    if channels in (2, 4) and kind < 2:
         order = order[-1:] + order[:-1]
 
     out = [[] for _ in range(channels)]
@@ -60,7 +61,7 @@ def decode(reader, xhat, depth):
             [planes[c] for c in order], order, [ranges[c] for c in order], depth, colour,
             i * rows, min(rows, height - i * rows),
         )
-        decoded = (samples_strong if effort else samples_fast).decode(reader.take(length), band)
+        decoded = (samples_fast, samples_strong, samples_screen)[kind].decode(reader.take(length), band)
         for c, plane in zip(order, decoded):
             out[c] += plane
     reader.end()
