@@ -2,7 +2,7 @@
 /*
  * A JPEG restored by stages, so that its first bytes are ready before the last rows are decoded: the first
  * band of coefficients with the rows of the Decrypter's picture that it needs, as many bands as there are
- * threads, and then the rest at once. The container's rebuilder asks for rows as it comes to them, on the
+ * threads, and then the rest at once; or all at once, where nobody waits for the first bytes. The container's rebuilder asks for rows as it comes to them, on the
  * calling thread.
  */
 #include <stdlib.h>
@@ -150,7 +150,8 @@ static enum lethe_err need(void *context, uint32_t mcu_row)
         s->watch->ready(s->watch->context, s->out->data, s->out->len);
     }
     while (mcu_row >= s->mcu_rows && s->bands < all) {
-        size_t next = s->stage == 0 ? 1 : s->stage == 1 ? lethe_pool_threads(s->pool) : left;
+        /* A stage keeps no more threads busy than it has bands, so where nobody waits for the first there is one. */
+        size_t next = !s->watch || s->stage > 1 ? left : s->stage == 1 ? lethe_pool_threads(s->pool) : 1;
         enum lethe_err err = decode(s, next < left ? s->bands + next : all);
 
         if (err) {
