@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of lethefs bench share. Every figure is measured when it is asked for. Pictures are of three
- * kinds: PNG as given, the same samples as zlib writes them at level 6, and JPEG.
+ * What the files of lethefs bench share. Every figure is measured when it is asked for. Pictures are of these kinds:
+ * PNG as given, the same samples as zlib writes them at level 6, JPEG; and, for speeds alone, zlib's levels 1 and 9.
  */
 #ifndef LETHE_FS_CLI_BENCH_H
 #define LETHE_FS_CLI_BENCH_H
@@ -26,7 +26,7 @@
 #define BENCH_ZLIB_LEVEL 6
 #define BENCH_STRENGTHS 4
 
-enum bench_kind { BENCH_PNG, BENCH_PNG_ZLIB, BENCH_JPEG, BENCH_KINDS };
+enum bench_kind { BENCH_PNG, BENCH_PNG_ZLIB, BENCH_JPEG, BENCH_PNG_ZLIB_1, BENCH_PNG_ZLIB_9, BENCH_KINDS };
 extern const char *const lethe_bench_kinds[BENCH_KINDS];
 
 struct bench {
@@ -53,9 +53,9 @@ enum lethe_err lethe_bench_read(const char *path, struct bench_file *file) LETHE
 /* An 8-bit (or 16-bit) raster by the ordinary decoder of its kind. */
 enum lethe_err lethe_bench_raster(const struct bench_file *file,
                                   struct lethe_raster *raster) LETHE_MUST_CHECK;
-/* The zlib copy of a PNG; *ns is what writing it took, own: of this thread's time. */
-enum lethe_err lethe_bench_zlib_copy(const struct lethe_raster *raster, bool own, struct bench_file *file,
-                                     int64_t *ns) LETHE_MUST_CHECK;
+/* A zlib copy of a PNG, of kind; *ns is what writing it took, own: of this thread's time. */
+enum lethe_err lethe_bench_zlib_copy(const struct lethe_raster *raster, enum bench_kind kind, bool own,
+                                     struct bench_file *file, int64_t *ns) LETHE_MUST_CHECK;
 
 /* The engine on one file, verified: the restored bytes were compared. Times without a pool are the thread's own. */
 struct bench_run {

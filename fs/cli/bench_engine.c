@@ -9,7 +9,7 @@
 #include "fs/file.h"
 #include "lethe/seal.h"
 
-const char *const lethe_bench_kinds[BENCH_KINDS] = {"png", "png-zlib", "jpeg"};
+const char *const lethe_bench_kinds[BENCH_KINDS] = {"png", "png-zlib", "jpeg", "png-zlib-1", "png-zlib-9"};
 
 int64_t lethe_bench_now_ns(void)
 {
@@ -63,14 +63,15 @@ enum lethe_err lethe_bench_raster(const struct bench_file *file, struct lethe_ra
                : lethe_png_read(file->bytes.data, file->bytes.len, &lethe_image_limits_default, raster);
 }
 
-enum lethe_err lethe_bench_zlib_copy(const struct lethe_raster *raster, bool own, struct bench_file *file,
-                                     int64_t *ns)
+enum lethe_err lethe_bench_zlib_copy(const struct lethe_raster *raster, enum bench_kind kind, bool own,
+                                     struct bench_file *file, int64_t *ns)
 {
+    unsigned level = kind == BENCH_PNG_ZLIB_1 ? 1 : kind == BENCH_PNG_ZLIB_9 ? 9 : BENCH_ZLIB_LEVEL;
     int64_t start = clock_ns(own);
     enum lethe_err err;
 
-    *file = (struct bench_file){.kind = BENCH_PNG_ZLIB};
-    err = lethe_png_write(raster, BENCH_ZLIB_LEVEL, &file->bytes);
+    *file = (struct bench_file){.kind = kind};
+    err = lethe_png_write(raster, level, &file->bytes);
     *ns = clock_ns(own) - start;
     return err;
 }
@@ -209,7 +210,7 @@ enum lethe_err lethe_bench_totals(struct bench *bench, struct lethe_pool *pool, 
             add(&sums[file.kind], &file, &run);
         }
         if (!err && file.kind == BENCH_PNG && !lethe_bench_raster(&file, &raster)) {
-            err = lethe_bench_zlib_copy(&raster, false, &copy, &ns);
+            err = lethe_bench_zlib_copy(&raster, BENCH_PNG_ZLIB, false, &copy, &ns);
             err = err ? err : lethe_bench_engine(bench, &copy, pool, &run);
             if (!err) {
                 add(&sums[BENCH_PNG_ZLIB], &copy, &run);

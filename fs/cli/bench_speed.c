@@ -18,6 +18,10 @@
 
 #define ROUNDS 2 /* of each file; the better time counts */
 
+/* zlib's copies of a PNG; the first alone with any table but the best. */
+static const enum bench_kind copies[] = {BENCH_PNG_ZLIB, BENCH_PNG_ZLIB_1, BENCH_PNG_ZLIB_9};
+#define COPIES (sizeof copies / sizeof *copies)
+
 struct speeds {
     uint64_t files, pixels;
     int64_t encode_ns, parse_ns, decode_ns, container_ns, zlib_ns;
@@ -86,6 +90,7 @@ static json_t *json_of(enum bench_kind kind, const struct speeds *s, unsigned wo
     }
     if (s->zlib_ns) {
         json_object_set_new(object, "zlib_mp_s", json_real(rate(pixels, s->zlib_ns)));
+        json_object_set_new(object, "decode_of_zlib", json_real((double)s->zlib_ns / (double)s->decode_ns));
     }
     return object;
 }
@@ -93,6 +98,7 @@ static json_t *json_of(enum bench_kind kind, const struct speeds *s, unsigned wo
 /* All files, a thread each. */
 struct side {
     const struct bench *bench;
+    size_t copies; /* kinds of them */
     struct speeds speeds[BENCH_KINDS]; /* guarded by lock, as is err */
     enum lethe_err err;
     pthread_mutex_t lock;
@@ -123,19 +129,21 @@ static void beside(void *context, size_t index)
     }
     time_beside(side, &file);
     if (file.kind == BENCH_PNG && !lethe_bench_raster(&file, &raster)) {
-        if (!lethe_bench_zlib_copy(&raster, true, &copy, &ns)) {
-            time_beside(side, &copy);
+        for (size_t k = 0; k < side->copies; k++) {
+            if (!lethe_bench_zlib_copy(&raster, copies[k], true, &copy, &ns)) {
+                time_beside(side, &copy);
+            }
+            lethe_bench_file_release(&copy);
         }
-        lethe_bench_file_release(&copy);
         lethe_raster_release(&raster);
     }
     lethe_bench_file_release(&file);
 }
 
 /* Megapixels of all threads together: what each does in its own time. */
-static enum lethe_err time_side_by_side(struct bench *bench, struct lethe_pool *pool, json_t *object)
+static enum lethe_err time_side_by_side(struct bench *bench, size_t kinds, struct lethe_pool *pool, json_t *object)
 {
-    struct side side = {.bench = bench, .lock = PTHREAD_MUTEX_INITIALIZER};
+    struct side side = {.bench = bench, .copies = kinds, .lock = PTHREAD_MUTEX_INITIALIZER};
 
     lethe_pool_run(pool, bench->paths.count, beside, &side);
     pthread_mutex_destroy(&side.lock);
@@ -148,7 +156,32 @@ static enum lethe_err time_side_by_side(struct bench *bench, struct lethe_pool *
     return side.err;
 }
 
-static enum lethe_err time_all(struct bench *bench, unsigned threads, json_t **out)
+/* The zlib copies of one file. */
+static enum lethe_err time_copies(const struct bench *bench, const struct lethe_raster *raster, size_t kinds,
+                                  struct lethe_pool *pool, struct speeds *speeds)
+{
+    bool own = lethe_pool_threads(pool) == 1;
+    enum lethe_err err = LETHE_OK;
+
+    for (size_t k = 0; k < kinds && !err; k++) {
+        struct bench_file copy;
+        int64_t ns = 0, again;
+
+        for (unsigned round = 0; round < ROUNDS && !err; round++) {
+            if (round > 0) {
+                lethe_bench_file_release(&copy);
+            }
+            err = lethe_bench_zlib_copy(raster, copies[k], own, &copy, &again);
+            ns = better(ns, again);
+        }
+        err = err ? err : time_file(bench, &copy, pool, ns, &speeds[copies[k]]);
+        lethe_bench_file_release(&copy);
+    }
+    return err;
+}
+
+/* kinds: of zlib copies. */
+static enum lethe_err time_all(struct bench *bench, size_t kinds, unsigned threads, json_t **out)
 {
     struct speeds speeds[BENCH_KINDS] = {0};
     struct lethe_pool *pool = NULL;
@@ -156,29 +189,21 @@ static enum lethe_err time_all(struct bench *bench, unsigned threads, json_t **o
     enum lethe_err err = lethe_pool_new(threads, &pool);
 
     for (size_t i = 0; i < bench->paths.count && !err; i++) {
-        struct bench_file file, copy;
+        struct bench_file file;
         struct lethe_raster raster;
-        int64_t ns, again;
 
         lethe_progress_update(&bench->progress, i, bench->paths.count);
         err = lethe_bench_read(bench->paths.path[i], &file);
         err = err ? err : time_file(bench, &file, pool, 0, &speeds[file.kind]);
         if (!err && file.kind == BENCH_PNG && !lethe_bench_raster(&file, &raster)) {
-            err = lethe_bench_zlib_copy(&raster, threads == 1, &copy, &ns);
-            if (!err) {
-                lethe_bench_file_release(&copy);
-                err = lethe_bench_zlib_copy(&raster, threads == 1, &copy, &again);
-                ns = better(ns, again);
-            }
-            err = err ? err : time_file(bench, &copy, pool, ns, &speeds[BENCH_PNG_ZLIB]);
-            lethe_bench_file_release(&copy);
+            err = time_copies(bench, &raster, kinds, pool, speeds);
             lethe_raster_release(&raster);
         }
         lethe_bench_file_release(&file);
     }
     side = json_object();
     if (!err && threads > 1) {
-        err = time_side_by_side(bench, pool, side);
+        err = time_side_by_side(bench, kinds, pool, side);
     }
     lethe_pool_free(pool);
     if (err) {
@@ -224,7 +249,7 @@ static int child(struct bench *bench, const char *choice, const json_t *known, i
          threads = threads < bench->threads && threads * 2 > bench->threads ? bench->threads : threads * 2) {
         json_t *object;
 
-        err = time_all(bench, threads, &object);
+        err = time_all(bench, choice ? 1 : COPIES, threads, &object);
         if (!err) {
             json_array_append_new(array, object);
         }
