@@ -7,7 +7,7 @@ ROUNDS=${LETHE_LONG:+800}
 ROUNDS=${ROUNDS:-120}
 make_vault
 mount_vault --epoch 1s --cache-size 64M
-"$BUILD/lethe-samples" "$WORK" "$SEED"
+"$BUILD/lethe-samples" "$WORK" "$SEED" small
 cat >"$WORK/worker.py" <<'P'
 import os, random, shutil, sys
 mount, number, seed, rounds, samples = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]

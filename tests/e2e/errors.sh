@@ -47,7 +47,7 @@ mkdir "$WORK/mnt2"
 expect 6 "$LETHEFS" mount "$VAULT" "$WORK/mnt2" --passfile "$PASS"
 mkdir "$MNT/many"
 for i in $(seq 1 6); do head -c 700000 /dev/urandom >"$MNT/many/$i"; done
-"$BUILD/lethe-samples" "$MNT/many" 3
+"$BUILD/lethe-samples" "$MNT/many" 3 small
 cp -a "$MNT/many" "$WORK/reference"
 "$LETHEFS" sync "$MNT"
 

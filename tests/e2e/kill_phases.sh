@@ -9,7 +9,7 @@ ROUNDS=${ROUNDS:-2}
 RANDOM=$SEED
 make_vault
 mkdir "$WORK/src" "$WORK/pictures"
-"$BUILD/lethe-samples" "$WORK/pictures" "$SEED"
+"$BUILD/lethe-samples" "$WORK/pictures" "$SEED" small
 echo "another passphrase" >"$WORK/pass2"
 
 nap() { # at most so many milliseconds

@@ -4,7 +4,7 @@
 
 make_vault
 mount_vault
-"$BUILD/lethe-samples" "$WORK" "$SEED"
+"$BUILD/lethe-samples" "$WORK" "$SEED" small
 artifacts() {
     objects list a/
 }

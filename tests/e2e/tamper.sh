@@ -7,7 +7,7 @@
 make_vault
 mount_vault --epoch 1s
 mkdir "$WORK/src"
-"$BUILD/lethe-samples" "$WORK" "$SEED" # each round reads everything twice: a few pictures will do
+"$BUILD/lethe-samples" "$WORK" "$SEED" small # each round reads everything twice: a few will do
 cp "$WORK"/landscape-[12].jpg "$WORK/landscape-1.png" "$WORK/sprite-1.png" "$WORK/src/"
 for i in $(seq 6); do head -c $((i * i * 30000)) /dev/urandom >"$WORK/src/random-$i"; done
 for i in $(seq 40); do echo "small file $i" >"$WORK/src/small-$i"; done

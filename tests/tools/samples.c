@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Draws a handful of pictures, so that the project demonstrates and tests itself without anybody's
- * photographs: lethe-samples FOLDER [SEED [COUNT]] photo-like ones as JPEG (with an EXIF block and a comment)
- * and PNG at several zlib levels, and RGBA sprites. With a COUNT that many JPEGs instead, of a few sizes and
- * qualities, named photo-0001.jpg and so on.
+ * photographs: lethe-samples FOLDER [SEED [small|COUNT]] photo-like ones as JPEG (with an EXIF block and a
+ * comment) and PNG at several zlib levels, and RGBA sprites; with "small" the photos have a third of the width
+ * and height, for tests of what happens to files and not to pixels. With a COUNT that many JPEGs instead, of a
+ * few sizes and qualities, named photo-0001.jpg and so on.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,14 +117,16 @@ static int write_many(const char *folder, uint64_t seed, unsigned count)
 int main(int argc, char **argv)
 {
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    bool small = argc > 3 && strcmp(argv[3], "small") == 0;
+    uint32_t shrink = small ? 3 : 1;
     struct lethe_raster photo = {0}, sprite = {0};
     int failed = 0;
 
     if (argc < 2) {
-        fprintf(stderr, "usage: lethe-samples FOLDER [SEED [COUNT]]\n");
+        fprintf(stderr, "usage: lethe-samples FOLDER [SEED [small|COUNT]]\n");
         return 2;
     }
-    if (argc > 3) {
+    if (argc > 3 && !small) {
         return write_many(argv[1], seed, (unsigned)strtoul(argv[3], NULL, 10));
     }
     for (unsigned i = 0; i < 4 && !failed; i++) {
@@ -131,7 +134,7 @@ int main(int argc, char **argv)
         static const int levels[4] = {6, 1, 9, 6};
         char name[64];
 
-        failed = lethe_raster_init(&photo, sizes[i][0], sizes[i][1], 3, 8) != LETHE_OK;
+        failed = lethe_raster_init(&photo, sizes[i][0] / shrink, sizes[i][1] / shrink, 3, 8) != LETHE_OK;
         if (!failed) {
             lethe_drawn_landscape(&photo, seed * 1000 + i);
             snprintf(name, sizeof name, "landscape-%u.png", i + 1);
