@@ -72,15 +72,15 @@ need_fuse() {
     fi
 }
 
-# build FOLDER [CMAKE OPTION]...
+# build FOLDER TARGET [CMAKE OPTION]...
 build() {
-    local folder=$1
-    shift
+    local folder=$1 target=$2
+    shift 2
     cmake -S "$ROOT" -B "$folder" -G Ninja "$@" >"$folder.log" 2>&1 || {
         cat "$folder.log" >&2
         die "cmake failed"
     }
-    cmake --build "$folder" >"$folder.log" 2>&1 || {
+    cmake --build "$folder" --target "$target" >"$folder.log" 2>&1 || {
         grep -E "error|warning|FAILED" "$folder.log" >&2 || tail -30 "$folder.log" >&2
         die "the build failed; all of it is in $folder.log"
     }

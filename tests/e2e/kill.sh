@@ -94,7 +94,7 @@ for round in $(seq "$ROUNDS"); do
     mkdir -p "$MNT/r"
     python3 "$WORK/writer.py" "$MNT/r" "$WORK/log" "$((SEED + round))" 2>/dev/null &
     writer=$!
-    python3 -c "import time; time.sleep($((RANDOM % 4000)) / 1000)"
+    python3 -c "import time; time.sleep($((RANDOM % 2500)) / 1000)"
     kill -9 "$pid"
     wait $writer || true
     umount -l "$MNT"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Runs a fuzzer where there is no libFuzzer: every file of the folders named on the command line, and then
- * mutations of them for about two seconds (LETHE_LONG=1 in the environment: thirty). SEED in the environment,
- * or the first argument after "--seed", repeats a run; it is printed. An input that kills the program is left
- * as crash-SEED-N in the working folder: give it, as a file or in a folder, to see it again.
+ * mutations of them for about two seconds (in the environment, LETHE_FUZZ_MS: so many milliseconds, and
+ * LETHE_LONG=1: thirty seconds whatever that says). SEED in the environment, or the first argument after
+ * "--seed", repeats a run; it is printed. An input that kills the program is left as crash-SEED-N in the working
+ * folder: give it, as a file or in a folder, to see it again.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -216,8 +217,8 @@ static double now(void)
 int main(int argc, char **argv)
 {
     static const int deadly[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
-    const char *wish = getenv("SEED");
-    double end, seconds = test_is_long() ? 30 : 2;
+    const char *wish = getenv("SEED"), *brief = getenv("LETHE_FUZZ_MS");
+    double end, seconds = test_is_long() ? 30 : brief ? strtod(brief, NULL) / 1000 : 2;
     static uint8_t bytes[INPUT_MAX];
 
     /* The quick form is the same every time, so that nobody's change is held up by another's fault. */
