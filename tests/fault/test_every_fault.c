@@ -11,6 +11,8 @@
  * from LETHE_TEST_FROM on. What fails says how to repeat it. An argument chooses one of the tests.
  */
 #include "tests/crash/recorder.h"
+#include "tests/fault/scarce_memory.h"
+#include "tests/fault/versions.h"
 #include "tests/long.h"
 #include "tests/unit/vault_fixture.h"
 
@@ -18,129 +20,7 @@
 #include <signal.h>
 #include <sys/statvfs.h>
 
-#define NAMES 6
-#define VERSIONS 12
-#define FILE_BYTES 40000u
 #define IMPATIENT 200     /* ms */
-#define ABSENT UINT32_MAX /* as a version */
-#define EMPTY 0u
-
-/* --- allocations: the linker sends those of lethefs here, sqlite3_config those of SQLite --- */
-
-static struct {
-    bool armed, on;
-    uint64_t left;
-    uint64_t met;
-} scarce;
-
-static bool refused(void)
-{
-    if (!__atomic_load_n(&scarce.armed, __ATOMIC_RELAXED)) {
-        return false;
-    }
-    if (__atomic_load_n(&scarce.left, __ATOMIC_RELAXED) > 0 &&
-        __atomic_sub_fetch(&scarce.left, 1, __ATOMIC_RELAXED) > 0) {
-        return false;
-    }
-    return __atomic_fetch_add(&scarce.met, 1, __ATOMIC_RELAXED) == 0 || scarce.on;
-}
-
-/* NOLINTBEGIN: names that the linker gives */
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-char *__real_strdup(const char *text);
-char *__real_strndup(const char *text, size_t max);
-char *__real_realpath(const char *path, char *out);
-void *__real_sodium_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-char *__wrap_strdup(const char *text);
-char *__wrap_strndup(const char *text, size_t max);
-char *__wrap_realpath(const char *path, char *out);
-void *__wrap_sodium_malloc(size_t size);
-int __wrap_asprintf(char **out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void *no_memory(void)
-{
-    errno = ENOMEM;
-    return NULL;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return refused() ? no_memory() : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return refused() ? no_memory() : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-    return refused() ? no_memory() : __real_realloc(old, size);
-}
-
-char *__wrap_strdup(const char *text)
-{
-    return refused() ? no_memory() : __real_strdup(text);
-}
-
-char *__wrap_strndup(const char *text, size_t max)
-{
-    return refused() ? no_memory() : __real_strndup(text, max);
-}
-
-char *__wrap_realpath(const char *path, char *out)
-{
-    return refused() ? no_memory() : __real_realpath(path, out);
-}
-
-void *__wrap_sodium_malloc(size_t size)
-{
-    return refused() ? no_memory() : __real_sodium_malloc(size);
-}
-
-int __wrap_asprintf(char **out, const char *format, ...)
-{
-    va_list arguments;
-    int result;
-
-    if (refused()) {
-        errno = ENOMEM;
-        return -1;
-    }
-    va_start(arguments, format);
-    result = vasprintf(out, format, arguments);
-    va_end(arguments);
-    return result;
-}
-/* NOLINTEND */
-
-static sqlite3_mem_methods sqlite_memory;
-
-static void *sqlite_malloc(int size)
-{
-    return refused() ? NULL : sqlite_memory.xMalloc(size);
-}
-
-static void *sqlite_realloc(void *old, int size)
-{
-    return refused() ? NULL : sqlite_memory.xRealloc(old, size);
-}
-
-static void make_sqlite_scarce(void)
-{
-    sqlite3_mem_methods methods;
-
-    assert_int_equal(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &sqlite_memory), SQLITE_OK);
-    methods = sqlite_memory;
-    methods.xMalloc = sqlite_malloc;
-    methods.xRealloc = sqlite_realloc;
-    assert_int_equal(sqlite3_config(SQLITE_CONFIG_MALLOC, &methods), SQLITE_OK);
-}
 
 /* --- which fault --- */
 
@@ -177,10 +57,7 @@ static void arm(struct fixture *fixture, const struct plan *plan)
     if (plan->source == FILES) {
         rec_fault(fixture->folder, plan->nth, (enum rec_fault)plan->kind, plan->on);
     } else if (plan->source == MEMORY) {
-        scarce.left = plan->nth;
-        scarce.met = 0;
-        scarce.on = plan->on;
-        __atomic_store_n(&scarce.armed, true, __ATOMIC_SEQ_CST);
+        scarce_arm(plan->nth, plan->on);
     } else {
         fixture->trouble.error = plan->nth % 2 ? LETHE_ERR_UNREACHABLE : LETHE_ERR_IO;
         fixture_arm(fixture, (enum trouble_kind)plan->kind, (unsigned)plan->nth);
@@ -197,8 +74,7 @@ static bool disarm(struct fixture *fixture)
         return rec_fault_met();
     }
     if (current.source == MEMORY) {
-        __atomic_store_n(&scarce.armed, false, __ATOMIC_SEQ_CST);
-        return scarce.met > 0;
+        return scarce_disarm();
     }
     met = fixture->trouble.hit;
     fixture_arm(fixture, TROUBLE_NONE, 0);
@@ -221,93 +97,6 @@ static int say_fault(void **state)
                     (int)current.on, (unsigned long long)current.nth);
     }
     return 0;
-}
-
-/* --- files and what they may hold --- */
-
-/* A version of a file is the seed of its bytes. From base on, each of the versions may be what is there. */
-struct known {
-    const char *name;
-    uint32_t versions[VERSIONS];
-    bool done[VERSIONS]; /* the call that makes it succeeded */
-    unsigned count, base;
-};
-
-struct model {
-    struct known files[NAMES];
-};
-
-enum { OLD, TEXT, PHOTO, GONE, SAVE, NEW };
-
-static uint8_t photo[32768];
-static size_t photo_len;
-
-static size_t version_bytes(uint32_t version, uint8_t out[FILE_BYTES])
-{
-    uint64_t seed = version;
-
-    if (version == EMPTY) {
-        return 0;
-    }
-    if (version == 999) {
-        memcpy(out, photo, photo_len);
-        return photo_len;
-    }
-    for (size_t i = 0; i < FILE_BYTES; i++) {
-        out[i] = (uint8_t)fixture_random(&seed);
-    }
-    return FILE_BYTES - version % 7 * 1000;
-}
-
-static unsigned note(struct model *model, int which, uint32_t version)
-{
-    struct known *known = &model->files[which];
-
-    assert_true(known->count < VERSIONS);
-    known->versions[known->count] = version;
-    known->done[known->count] = false;
-    return known->count++;
-}
-
-static void settle(struct model *model, int which, unsigned version, bool done)
-{
-    model->files[which].done[version] = done;
-}
-
-/* A commit: of each file the last version that was made, or one that may have been made since. */
-static void acknowledged(struct model *model)
-{
-    for (int i = 0; i < NAMES; i++) {
-        struct known *known = &model->files[i];
-
-        for (unsigned v = known->base; v < known->count; v++) {
-            known->base = known->done[v] ? v : known->base;
-        }
-    }
-}
-
-/* The device was closed without a commit that succeeded: what came since the last one may be there or not. */
-static void unsettle(struct model *model)
-{
-    for (int i = 0; i < NAMES; i++) {
-        for (unsigned v = model->files[i].base + 1; v < model->files[i].count; v++) {
-            model->files[i].done[v] = false;
-        }
-    }
-}
-
-/* The version that these bytes are, from low on; ABSENT - 1: none. */
-static uint32_t version_of(const struct known *known, const uint8_t *bytes, size_t len)
-{
-    static uint8_t wanted[FILE_BYTES];
-
-    for (unsigned v = known->base; v < known->count; v++) {
-        if (known->versions[v] != ABSENT && version_bytes(known->versions[v], wanted) == len &&
-            memcmp(wanted, bytes, len) == 0) {
-            return known->versions[v];
-        }
-    }
-    return ABSENT - 1;
 }
 
 /* --- the run, every step of which may fail --- */
@@ -819,7 +608,7 @@ int main(int argc, char **argv)
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
     }
-    make_sqlite_scarce();
+    scarce_init();
     signal(SIGSEGV, say_where);
     signal(SIGABRT, say_where);
     signal(SIGALRM, say_where);

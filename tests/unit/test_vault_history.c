@@ -183,36 +183,50 @@ static void test_collect_all(void **state)
     release(&fixture);
 }
 
-/* A collection that is cut short at any call leaves a vault that is well, and is done by the next. */
+/*
+ * A collection that is cut short at any call leaves a vault that is well, and the next one goes on, on a device that was
+ * opened again or in the same session. Every call up to dense, then each stride's. Takes the fixture.
+ */
+static void collect_cut_short(struct fixture *fixture, unsigned dense, unsigned stride, bool reopen)
+{
+    const char *newest = moments[count - 1].tree;
+    struct lethe_gc_result result;
+    bool hit = true;
+
+    fixture_close(fixture);
+    fixture_save(fixture);
+    for (unsigned nth = 1; hit; nth += nth < dense ? 1 : stride) {
+        enum lethe_err err;
+
+        fixture_load(fixture);
+        assert_int_equal(fixture_open(fixture), LETHE_OK);
+        fixture_arm(fixture, nth % 2 ? TROUBLE_LOST_ON : TROUBLE_FAIL_ON, nth);
+        err = collect(fixture, 0, &result);
+        hit = fixture->trouble.hit;
+        assert_true(hit == (err != LETHE_OK));
+        fixture_arm(fixture, TROUBLE_NONE, 0);
+        if (reopen) {
+            fixture_close(fixture);
+        }
+        fixture_assert_vault(fixture, LETHE_SESSION_NEWEST, newest);
+        if (reopen) {
+            assert_int_equal(fixture_open(fixture), LETHE_OK);
+        }
+        assert_int_equal(collect(fixture, 0, &result), LETHE_OK);
+        fixture_assert_refs(fixture->session);
+        fixture_close(fixture);
+    }
+    fixture_assert_vault(fixture, LETHE_SESSION_NEWEST, newest);
+    release(fixture);
+}
+
 static void test_collect_faults(void **state)
 {
-    struct lethe_gc_result result;
     struct fixture fixture;
-    const char *newest;
-    bool hit = true;
 
     (void)state;
     make_history(&fixture);
-    newest = moments[count - 1].tree;
-    fixture_close(&fixture);
-    fixture_save(&fixture);
-    for (unsigned nth = 1; hit; nth += nth < 20 ? 1 : 7) {
-        enum lethe_err err;
-
-        fixture_load(&fixture);
-        assert_int_equal(fixture_open(&fixture), LETHE_OK);
-        fixture_arm(&fixture, nth % 2 ? TROUBLE_LOST_ON : TROUBLE_FAIL_ON, nth);
-        err = collect(&fixture, 0, &result);
-        hit = fixture.trouble.hit;
-        assert_true(hit == (err != LETHE_OK));
-        fixture_arm(&fixture, TROUBLE_NONE, 0);
-        fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, newest);
-        assert_int_equal(collect(&fixture, 0, &result), LETHE_OK);
-        fixture_assert_refs(fixture.session);
-        fixture_close(&fixture);
-    }
-    fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, newest);
-    release(&fixture);
+    collect_cut_short(&fixture, 20, 7, false);
 }
 
 static void publish_meanwhile(void *context)
@@ -337,38 +351,13 @@ static void test_repack(void **state)
     release(&fixture);
 }
 
-/* Cut short at any call, nothing is lost, and the next one goes on. */
 static void test_repack_faults(void **state)
 {
-    struct lethe_gc_result result;
     struct fixture fixture;
-    const char *newest;
-    bool hit = true;
 
     (void)state;
     make_sparse(&fixture);
-    newest = moments[count - 1].tree;
-    fixture_close(&fixture);
-    fixture_save(&fixture);
-    for (unsigned nth = 1; hit; nth++) {
-        enum lethe_err err;
-
-        fixture_load(&fixture);
-        assert_int_equal(fixture_open(&fixture), LETHE_OK);
-        fixture_arm(&fixture, nth % 2 ? TROUBLE_LOST_ON : TROUBLE_FAIL_ON, nth);
-        err = collect(&fixture, 0, &result);
-        hit = fixture.trouble.hit;
-        assert_true(hit == (err != LETHE_OK));
-        fixture_arm(&fixture, TROUBLE_NONE, 0);
-        fixture_close(&fixture);
-        fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, newest);
-        assert_int_equal(fixture_open(&fixture), LETHE_OK);
-        assert_int_equal(collect(&fixture, 0, &result), LETHE_OK);
-        fixture_assert_refs(fixture.session);
-        fixture_close(&fixture);
-    }
-    fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, newest);
-    release(&fixture);
+    collect_cut_short(&fixture, 0, 1, true);
 }
 
 int main(void)
