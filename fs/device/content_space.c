@@ -226,7 +226,7 @@ enum lethe_err lethe_contents_reserve(struct lethe_contents *store, uint64_t len
     if (++store->database_age >= LOOK_UP_EVERY) {
         lethe_contents_look_up_database(store);
     }
-    while (left(store) < need) {
+    while (!err && left(store) < need) {
         uint64_t wakes = store->wakes;
         void (*pressure)(void *context) = store->pressure;
         void *context = store->pressure_context;

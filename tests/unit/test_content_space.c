@@ -157,6 +157,8 @@ static void test_back_pressure(void **unused)
     assert_true(at >= 8 << 20);
     /* More than there will ever be is refused without waiting. */
     assert_int_equal(lethe_contents_reserve(env.store, 64 << 20, 60000), LETHE_ERR_NOSPACE);
+    /* Nothing moves: it does not wait for ever. */
+    assert_int_equal(lethe_contents_reserve(env.store, 1 << 20, 20), LETHE_ERR_NOSPACE);
     waiting.pressed = false;
     assert_int_equal(pthread_create(&thread, NULL, wait_for_room, &waiting), 0);
     pthread_mutex_lock(&waiting.lock);
