@@ -2,7 +2,8 @@
 /*
  * Samples given xhat: the stream around the bands.
  *
- *   u8      kind     0 fast, 1 strong, 2 screen
+ *   u8      kind     0 fast, 1 strong, 2 screen; + 4 when all samples of 16 bits are 257 times, + 8 when they are 256
+ *                    times those of 8 bits, which are coded
  *   u8      colour   0 channels as they are, 1 YCoCg-R on the first three (MUST be 0 with fewer than 3
  * channels) varint  rows     rows of a band; MUST be at least 64 or the height, and at most the height varint
  * length   for each of the ceil(height / rows) bands bytes            the bands, in order; nothing follows
@@ -96,6 +97,51 @@ static enum lethe_residual_colour choose_colour(const struct lethe_raster *raste
     return plain < ycocg ? LETHE_COLOUR_NONE : LETHE_COLOUR_YCOCG;
 }
 
+#define WIDENING_SHIFT 2 /* in the byte of the kind */
+static const uint16_t widened[3] = {1, 257, 256};
+
+/* The samples of 8 bits for which those of raster stand; narrow is initialised when this gives a widening. */
+static enum lethe_err narrowed(const struct lethe_raster *raster, struct lethe_raster *narrow, unsigned *widening)
+{
+    size_t pixels = (size_t)raster->width * raster->height;
+    bool twice = raster->depth == 16, high = twice; /* both bytes are the same; the lower one is 0 */
+    enum lethe_err err;
+
+    *widening = 0;
+    for (unsigned c = 0; c < raster->channels && (twice || high); c++) {
+        for (size_t i = 0; i < pixels && (twice || high); i++) {
+            uint16_t v = raster->planes[c][i];
+
+            twice = twice && v >> 8 == (v & 255);
+            high = high && (v & 255) == 0;
+        }
+    }
+    if (!twice && !high) {
+        return LETHE_OK;
+    }
+    err = lethe_raster_init(narrow, raster->width, raster->height, raster->channels, 8);
+    for (unsigned c = 0; c < raster->channels && !err; c++) {
+        for (size_t i = 0; i < pixels; i++) {
+            narrow->planes[c][i] = raster->planes[c][i] >> 8;
+        }
+    }
+    *widening = twice ? 1 : 2;
+    return err;
+}
+
+static void widen(const struct lethe_samples_band *band)
+{
+    size_t from = (size_t)band->first_row * band->raster->width, count = (size_t)band->rows * band->raster->width;
+
+    for (unsigned c = 0; c < band->raster->channels; c++) {
+        uint16_t *samples = band->raster->planes[c] + from;
+
+        for (size_t i = 0; i < count; i++) {
+            samples[i] = (uint16_t)(samples[i] * widened[band->widening]);
+        }
+    }
+}
+
 static void encode_band(void *context, size_t index)
 {
     struct lethe_samples_band *bands = context;
@@ -115,23 +161,36 @@ static void encode_band(void *context, size_t index)
     }
 }
 
-static void decode_band(void *context, size_t index)
+static void decode_samples(struct lethe_samples_band *band)
 {
-    struct lethe_samples_band *bands = context;
-
-    if (bands[index].kind != LETHE_SAMPLES_FAST) {
-        (bands[index].kind == LETHE_SAMPLES_SCREEN ? lethe_screen_band_decode : lethe_samples_band_decode)(&bands[index]);
-        if (!bands[index].err && bands[index].told) {
-            bands[index].told->told(bands[index].told->context, bands[index].first_row, bands[index].rows);
-        }
-    } else if (bands[index].raster->depth == 16) {
-        lethe_fast16_decode(&bands[index]);
+    if (band->kind == LETHE_SAMPLES_SCREEN) {
+        lethe_screen_band_decode(band);
+    } else if (band->kind == LETHE_SAMPLES_STRONG) {
+        lethe_samples_band_decode(band);
+    } else if (band->raster->depth == 16) {
+        lethe_fast16_decode(band);
 #if defined(__x86_64__)
     } else if (lethe_cpu()->avx2) {
-        lethe_fast8_avx2_decode(&bands[index]);
+        lethe_fast8_avx2_decode(band);
 #endif
     } else {
-        lethe_fast8_decode(&bands[index]);
+        lethe_fast8_decode(band);
+    }
+}
+
+static void decode_band(void *context, size_t index)
+{
+    struct lethe_samples_band *band = (struct lethe_samples_band *)context + index;
+    const struct lethe_rows_told *told = band->told;
+    bool tells = band->kind == LETHE_SAMPLES_FAST && !band->widening; /* fast bands tell of every row themselves */
+
+    band->told = tells ? told : NULL;
+    decode_samples(band);
+    if (!band->err && band->widening) {
+        widen(band);
+    }
+    if (!band->err && told && !tells) {
+        told->told(told->context, band->first_row, band->rows);
     }
 }
 
@@ -244,19 +303,14 @@ static enum lethe_err encode_as(const struct lethe_raster *raster, const uint8_t
     return err ? err : lethe_buf_status(out);
 }
 
-enum lethe_err lethe_residual_samples_encode(const struct lethe_raster *raster, const uint8_t *const xhat[4],
-                                             enum lethe_effort effort, struct lethe_pool *pool,
-                                             struct lethe_buf *out)
+static enum lethe_err encode_smallest(const struct lethe_raster *raster, const uint8_t *const xhat[4],
+                                      enum lethe_effort effort, struct lethe_pool *pool, struct lethe_buf *out)
 {
     bool strong = effort == LETHE_EFFORT_STRONG || raster->width > FAST_WIDTH;
     struct lethe_buf screen = {0}, other = {0}, *smaller;
     enum lethe_samples_kind kind;
     enum lethe_err err;
 
-    if (!shape_is_good(raster, xhat)) {
-        return LETHE_ERR_ARG;
-    }
-    lethe_mix_prepare();
     kind = strong ? LETHE_SAMPLES_STRONG : LETHE_SAMPLES_FAST;
     if (!lethe_residual_samples_drawn(raster)) {
         return encode_as(raster, xhat, kind, pool, out);
@@ -275,6 +329,28 @@ enum lethe_err lethe_residual_samples_encode(const struct lethe_raster *raster, 
     return err;
 }
 
+enum lethe_err lethe_residual_samples_encode(const struct lethe_raster *raster, const uint8_t *const xhat[4],
+                                             enum lethe_effort effort, struct lethe_pool *pool,
+                                             struct lethe_buf *out)
+{
+    struct lethe_raster narrow = {0};
+    size_t start = out->len;
+    unsigned widening;
+    enum lethe_err err;
+
+    if (!shape_is_good(raster, xhat)) {
+        return LETHE_ERR_ARG;
+    }
+    lethe_mix_prepare();
+    err = narrowed(raster, &narrow, &widening);
+    err = err ? err : encode_smallest(widening ? &narrow : raster, xhat, effort, pool, out);
+    if (!err) {
+        out->data[start] |= (uint8_t)(widening << WIDENING_SHIFT);
+    }
+    lethe_raster_release(&narrow);
+    return err;
+}
+
 enum lethe_err lethe_residual_samples_decode(const uint8_t *bytes, size_t len, const uint8_t *const xhat[4],
                                              struct lethe_pool *pool, struct lethe_raster *raster)
 {
@@ -285,11 +361,12 @@ enum lethe_err lethe_residual_samples_decode_told(const uint8_t *bytes, size_t l
                                                   struct lethe_pool *pool, const struct lethe_rows_told *told,
                                                   struct lethe_raster *raster)
 {
+    struct lethe_raster coded = *raster; /* of 8 bits where these are widened; its planes are the raster's */
     struct lethe_samples_band *bands;
     struct lethe_reader reader;
     enum lethe_err err;
     uint64_t rows;
-    uint8_t kind, colour;
+    uint8_t kind, colour, widening;
     size_t count;
 
     if (!shape_is_good(raster, xhat)) {
@@ -299,13 +376,16 @@ enum lethe_err lethe_residual_samples_decode_told(const uint8_t *bytes, size_t l
     kind = lethe_read_u8(&reader);
     colour = lethe_read_u8(&reader);
     rows = lethe_read_varint(&reader);
-    if (reader.bad || kind >= LETHE_SAMPLES_KINDS || (kind == LETHE_SAMPLES_FAST && raster->width > FAST_WIDTH) ||
+    widening = kind >> WIDENING_SHIFT;
+    kind &= (1u << WIDENING_SHIFT) - 1;
+    if (reader.bad || widening > (raster->depth == 16 ? 2 : 0) || kind >= LETHE_SAMPLES_KINDS || (kind == LETHE_SAMPLES_FAST && raster->width > FAST_WIDTH) ||
         colour >= LETHE_COLOUR_COUNT || (colour && (raster->channels < 3 || kind == LETHE_SAMPLES_SCREEN)) ||
         rows > raster->height || (rows < MIN_ROWS && rows != raster->height)) {
         return LETHE_ERR_FORMAT;
     }
     lethe_mix_prepare();
-    bands = make_bands(raster, xhat, (enum lethe_samples_kind)kind, (enum lethe_residual_colour)colour, (uint32_t)rows, &count);
+    coded.depth = widening ? 8 : raster->depth;
+    bands = make_bands(&coded, xhat, (enum lethe_samples_kind)kind, (enum lethe_residual_colour)colour, (uint32_t)rows, &count);
     if (!bands) {
         return LETHE_ERR_NOMEM;
     }
@@ -318,6 +398,7 @@ enum lethe_err lethe_residual_samples_decode_told(const uint8_t *bytes, size_t l
     for (size_t i = 0; i < count; i++) {
         bands[i].bytes = lethe_read_view(&reader, bands[i].len);
         bands[i].told = told;
+        bands[i].widening = widening;
     }
     err = lethe_reader_status(&reader, true);
     if (!err) {

@@ -27,6 +27,7 @@ struct lethe_samples_band {
     struct lethe_buf out; /* encoding: the stream; owned by the caller */
     const uint8_t *bytes; /* decoding: the stream, borrowed */
     size_t len;
+    unsigned widening;    /* decoding: what samples are made of these when they are there */
     const struct lethe_rows_told *told; /* decoding; may be NULL */
     enum lethe_err err;
 };

@@ -162,9 +162,9 @@ static size_t first_of(const struct lethe_png_shape *shape, const struct pass *p
     return (size_t)(pass->y0 + (uint64_t)y * pass->dy) * shape->width + pass->x0;
 }
 
-/* Samples of less than a byte, the first one highest. False when a bit behind the last is set. */
-static bool scatter_bits(const struct lethe_png_shape *shape, const struct pass *pass, const uint8_t *row,
-                         uint16_t *to)
+/* Samples of less than a byte, the first one highest. Returns the bits behind the last. */
+static uint8_t scatter_bits(const struct lethe_png_shape *shape, const struct pass *pass, const uint8_t *row,
+                            uint16_t *to)
 {
     unsigned depth = shape->depth, mask = (1u << depth) - 1, used = (pass->width * depth) & 7;
 
@@ -173,15 +173,18 @@ static bool scatter_bits(const struct lethe_png_shape *shape, const struct pass 
 
         to[x * pass->dx] = (uint16_t)(row[bit / 8] >> (8 - depth - bit % 8) & mask);
     }
-    return used == 0 || (row[row_bytes(shape, pass->width) - 1] & (0xffu >> used)) == 0;
+    return used ? row[row_bytes(shape, pass->width) - 1] & (0xffu >> used) : 0;
 }
 
 static void gather_bits(const struct lethe_png_shape *shape, const struct pass *pass, const uint16_t *from,
-                        uint8_t *row)
+                        uint8_t padding, uint8_t *row)
 {
-    unsigned depth = shape->depth;
+    unsigned depth = shape->depth, used = (pass->width * depth) & 7;
 
     memset(row, 0, row_bytes(shape, pass->width));
+    if (used) {
+        row[row_bytes(shape, pass->width) - 1] = padding & (0xffu >> used);
+    }
     for (size_t x = 0; x < pass->width; x++) {
         size_t bit = x * depth;
 
@@ -256,7 +259,7 @@ static void swap(uint8_t **a, uint8_t **b)
 }
 
 enum lethe_err lethe_png_unfilter(const struct lethe_png_shape *shape, const uint8_t *data,
-                                  struct lethe_raster *raster, uint8_t *types)
+                                  struct lethe_raster *raster, uint8_t *types, uint8_t *padding)
 {
     uint8_t *row, *above, *memory = two_rows(shape, &row, &above);
     struct pass pass;
@@ -285,9 +288,8 @@ enum lethe_err lethe_png_unfilter(const struct lethe_png_shape *shape, const uin
             unfilter_row(type, row, above, n, shape->pixel_bytes);
             if (shape->depth >= 8) {
                 scatter(shape, &pass, y, row, raster);
-            } else if (!scatter_bits(shape, &pass, row, raster->planes[0] + first_of(shape, &pass, y))) {
-                free(memory);
-                return LETHE_ERR_FORMAT;
+            } else {
+                *padding++ = scatter_bits(shape, &pass, row, raster->planes[0] + first_of(shape, &pass, y));
             }
             swap(&row, &above);
         }
@@ -296,10 +298,10 @@ enum lethe_err lethe_png_unfilter(const struct lethe_png_shape *shape, const uin
     return LETHE_OK;
 }
 
-/* Rows of a pass; data and types are where its first row is. */
+/* Rows of a pass; data, types and padding, which may be NULL, are where its first row is. */
 static enum lethe_err filter_rows(const struct lethe_png_shape *shape, const struct pass *pass,
-                                  const struct lethe_raster *raster, const uint8_t *types, uint32_t from, uint32_t to,
-                                  uint8_t *data)
+                                  const struct lethe_raster *raster, const uint8_t *types, const uint8_t *padding,
+                                  uint32_t from, uint32_t to, uint8_t *data)
 {
     uint8_t *row, *above, *memory = two_rows(shape, &row, &above);
     size_t n = row_bytes(shape, pass->width);
@@ -313,7 +315,7 @@ static enum lethe_err filter_rows(const struct lethe_png_shape *shape, const str
         if (shape->depth >= 8) {
             gather(shape, pass, y, raster, row);
         } else {
-            gather_bits(shape, pass, raster->planes[0] + first_of(shape, pass, y), row);
+            gather_bits(shape, pass, raster->planes[0] + first_of(shape, pass, y), padding ? padding[y] : 0, row);
         }
         if (y >= from) {
             out[0] = types[y];
@@ -331,19 +333,20 @@ enum lethe_err lethe_png_filter_rows(const struct lethe_png_shape *shape, const 
     struct pass pass;
 
     (void)get_pass(shape, 0, &pass);
-    return filter_rows(shape, &pass, raster, types, from, to, data);
+    return filter_rows(shape, &pass, raster, types, NULL, from, to, data);
 }
 
 enum lethe_err lethe_png_filter(const struct lethe_png_shape *shape, const struct lethe_raster *raster,
-                                const uint8_t *types, uint8_t *data)
+                                const uint8_t *types, const uint8_t *padding, uint8_t *data)
 {
     enum lethe_err err = LETHE_OK;
     struct pass pass;
 
     for (unsigned i = 0; i < pass_count(shape) && !err; i++) {
         if (get_pass(shape, i, &pass)) {
-            err = filter_rows(shape, &pass, raster, types, 0, pass.height, data);
+            err = filter_rows(shape, &pass, raster, types, padding, 0, pass.height, data);
             types += pass.height;
+            padding += padding ? pass.height : 0;
             data += pass.height * (row_bytes(shape, pass.width) + 1);
         }
     }

@@ -268,9 +268,9 @@ static enum lethe_err parse_picture(struct parser *p, struct lethe_raster *raste
 {
     struct lethe_buf description = {0}, choices = {0};
     struct lethe_raster values = {0};
-    uint8_t *data = NULL, *types = NULL;
+    uint8_t *data = NULL, *types = NULL, *padding = NULL;
     size_t size, rows, used, max_cost;
-    bool plain = lethe_png_is_plain(&p->shape);
+    bool plain = lethe_png_is_plain(&p->shape), padded = false;
     enum lethe_err err;
 
     *reason = LETHE_REASON_MALFORMED;
@@ -287,12 +287,13 @@ static enum lethe_err parse_picture(struct parser *p, struct lethe_raster *raste
     }
     data = malloc(size + LETHE_DEFLATE_SLACK);
     types = malloc(rows);
-    if (!data || !types) {
+    padding = calloc(1, rows);
+    if (!data || !types || !padding) {
         err = LETHE_ERR_NOMEM;
         goto out;
     }
     memset(data + size, 0, LETHE_DEFLATE_SLACK);
-    max_cost = p->idat_bytes / 4 + 64;
+    max_cost = p->idat_bytes / 2 + 64;
     err = lethe_deflate_describe(p->zlib + 2, p->idat_bytes - 2, data, size, p->zlib[1] >> 6,
                                  (p->zlib[0] >> 4) + 8u, max_cost, &description, &used);
     if (err == LETHE_ERR_UNSUPPORTED) {
@@ -303,7 +304,7 @@ static enum lethe_err parse_picture(struct parser *p, struct lethe_raster *raste
                                 p->shape.depth < 8 ? 8 : p->shape.depth);
     }
     if (!err) {
-        err = lethe_png_unfilter(&p->shape, data, &values, types);
+        err = lethe_png_unfilter(&p->shape, data, &values, types, padding);
     }
     if (!err && plain) {
         *raster = values;
@@ -314,6 +315,9 @@ static enum lethe_err parse_picture(struct parser *p, struct lethe_raster *raste
     if (err) {
         goto out;
     }
+    for (size_t i = 0; i < rows && !padded; i++) {
+        padded = padding[i] != 0;
+    }
     lethe_buf_put_u8(recipe, plain ? 1 : 2);
     put_layout(p, p->zlib + 2 + used, p->idat_bytes - 2 - used, lethe_png_adler(data, size), recipe);
     lethe_png_types_put(recipe, types, rows);
@@ -321,10 +325,14 @@ static enum lethe_err parse_picture(struct parser *p, struct lethe_raster *raste
     if (p->shape.colour == 3) {
         lethe_png_meta_put(recipe, choices.data, choices.len);
     }
+    if (padded) {
+        lethe_png_meta_put(recipe, padding, rows);
+    }
     err = lethe_buf_status(recipe);
 out:
     free(data);
     free(types);
+    free(padding);
     lethe_raster_release(&values);
     lethe_buf_release(&description);
     lethe_buf_release(&choices);

@@ -198,6 +198,7 @@ static enum lethe_err need_all(const struct rebuilder *r)
 static enum lethe_err make_zlib(struct rebuilder *r, struct lethe_reader *recipe)
 {
     struct lethe_raster values = {0};
+    struct lethe_buf padding = {0};
     uint8_t *data = NULL, *types = NULL, word[4];
     const uint8_t *description, *tail = NULL;
     size_t size, rows, description_len, tail_len = 0;
@@ -237,6 +238,10 @@ static enum lethe_err make_zlib(struct rebuilder *r, struct lethe_reader *recipe
     if (!err && r->version > 1) {
         err = find_values(r, recipe, &values);
     }
+    if (!err && r->shape.depth < 8 && lethe_reader_left(recipe) > 0) {
+        err = lethe_png_meta_get(recipe, rows, &padding);
+        err = err || padding.len == rows ? err : LETHE_ERR_FORMAT;
+    }
     if (!err && lethe_reader_status(recipe, true)) {
         err = LETHE_ERR_FORMAT;
     }
@@ -244,7 +249,7 @@ static enum lethe_err make_zlib(struct rebuilder *r, struct lethe_reader *recipe
         goto out;
     }
     if (whole) {
-        err = lethe_png_filter(&r->shape, r->version > 1 ? &values : r->raster, types, data);
+        err = lethe_png_filter(&r->shape, r->version > 1 ? &values : r->raster, types, padding.data, data);
         lethe_raster_release(&values); /* not needed beside what follows */
     }
     if (err) {
@@ -265,6 +270,7 @@ static enum lethe_err make_zlib(struct rebuilder *r, struct lethe_reader *recipe
     err = lethe_buf_status(&r->zlib);
 out:
     lethe_raster_release(&values);
+    lethe_buf_release(&padding);
     free(data);
     free(types);
     return err;

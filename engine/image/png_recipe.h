@@ -13,8 +13,8 @@ extern const uint8_t lethe_png_signature[8];
 
 /*
  * A recipe: u8 version, then three blocks (varint length, bytes): layout (as lethe_png_meta_put packs it),
- * filters, deflate description; with a palette a fourth, packed like the layout: see png_palette.c. The layout, unpacked: varint width, varint height, u8 depth, u8 colour type,
- * u8 interlace, u8 1 if IHDR's CRC is wrong [u32be CRC] u8 x 2 zlib header, u8 tail kind, [block tail]
+ * filters, deflate description; in version 2 what png_palette.c says of the values, and the padding of rows when it is not
+ * 0, both packed like the layout. That, unpacked: varint width, varint height, u8 depth, u8 colour type, u8 interlace, u8 1 if IHDR's CRC is wrong [u32be CRC] u8 x 2 zlib header, u8 tail kind, [block tail]
  * (below) items, each u8 tag; | LETHE_PNG_BAD_CRC: a u32be CRC follows the item after END: block, the bytes
  * behind the last item
  */
@@ -53,17 +53,17 @@ bool lethe_png_shape_size(const struct lethe_png_shape *shape, size_t *bytes, si
 /* --- png_filter.c: rasters here hold the values of the file, of any depth, indices with a palette --- */
 
 /*
- * data: all rows of all passes with their filter bytes. types: one for each row. FORMAT: a filter above 4, or bits
- * behind the last sample of a row that are not 0.
+ * data: all rows of all passes with their filter bytes. types: one for each row; padding: with a depth below 8, the bits
+ * behind the last sample of each row (else not used). FORMAT: a filter above 4.
  */
 enum lethe_err lethe_png_unfilter(const struct lethe_png_shape *shape, const uint8_t *data,
-                                  struct lethe_raster *raster, uint8_t *types) LETHE_MUST_CHECK;
+                                  struct lethe_raster *raster, uint8_t *types, uint8_t *padding) LETHE_MUST_CHECK;
 /* The inverse, of rows from to to - 1 alone (not interlaced); data begins at row 0. */
 enum lethe_err lethe_png_filter_rows(const struct lethe_png_shape *shape, const struct lethe_raster *raster,
                                      const uint8_t *types, uint32_t from, uint32_t to, uint8_t *data) LETHE_MUST_CHECK;
-/* The inverse. types are in [0, 4]. */
+/* The inverse. types are in [0, 4]; padding may be NULL where all of it is 0. */
 enum lethe_err lethe_png_filter(const struct lethe_png_shape *shape, const struct lethe_raster *raster,
-                                const uint8_t *types, uint8_t *data) LETHE_MUST_CHECK;
+                                const uint8_t *types, const uint8_t *padding, uint8_t *data) LETHE_MUST_CHECK;
 
 /* --- png_palette.c: the values of a file that are no samples of 8 or 16 bits --- */
 

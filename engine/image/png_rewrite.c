@@ -45,7 +45,7 @@ static enum lethe_err put_pixels(const struct lethe_png_shape *shape, const stru
     if (!err) {
         memset(types, FILTER_PAETH, rows);
         memset(data + size, 0, LETHE_DEFLATE_SLACK);
-        err = lethe_png_filter(shape, raster, types, data);
+        err = lethe_png_filter(shape, raster, types, NULL, data);
     }
     if (!err) {
         lethe_buf_put(&zlib, (const uint8_t[2]){0x78, 0x9c}, 2);

@@ -12,6 +12,7 @@ struct image {
     unsigned colour, depth, channels, interlace, entries; /* entries: of the palette */
     struct scene scene[2]; /* the second of the opacity */
     bool odd_padding;
+    unsigned widening; /* samples of 16 bits hold 8: 1 in both bytes, 2 in the upper one */
 };
 
 static unsigned value_at(const struct image *image, uint32_t x, uint32_t y, unsigned c)
@@ -19,7 +20,10 @@ static unsigned value_at(const struct image *image, uint32_t x, uint32_t y, unsi
     bool opacity = (image->colour == 4 && c == 1) || (image->colour == 6 && c == 3);
     uint32_t v = scene_at(&image->scene[opacity], x, y, c);
 
-    return image->colour == 3 ? v % image->entries : v >> (16 - image->depth);
+    if (image->colour == 3) {
+        return v % image->entries;
+    }
+    return image->depth == 16 && image->widening ? (v >> 8) * (image->widening == 1 ? 257 : 256) : v >> (16 - image->depth);
 }
 
 /* One row of a pass, packed. */
@@ -371,6 +375,7 @@ bool draw_png(struct draw *draw, struct drawn *out)
     image.interlace = draw_rarely(draw, 3);
     image.entries = image.colour == 3 ? 1 + draw_below(draw, 1u << image.depth) : 0;
     image.odd_padding = draw_rarely(draw, 12);
+    image.widening = draw_below(draw, 6) % 3;
     scene_draw(draw, &image.scene[0]);
     scene_draw(draw, &image.scene[1]);
     *out = (struct drawn){.learned = true, .lossy = !animated};
@@ -415,8 +420,7 @@ bool draw_png(struct draw *draw, struct drawn *out)
         draw_damage(draw, draw_below(draw, 4) ? behind_header : 8, &out->file);
     }
     good = good && !lethe_buf_status(&out->file);
-    /* What decides whether the padding of rows is odd is the noise: such files may be refused. */
-    out->learned = out->learned && good && !damaged && !image.odd_padding;
+    out->learned = out->learned && good && !damaged;
     out->lossy = out->lossy && out->learned;
     out->orientation = out->orientation ? out->orientation : 1;
     snprintf(out->text + strlen(out->text), sizeof out->text - strlen(out->text),

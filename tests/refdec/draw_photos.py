@@ -62,16 +62,18 @@ def scene(width, height, seed=1):
 
 
 def write_png(
-    rows, colour, depth, compress, interlace=0, before=b"", between=None, behind=b"", filters=None, tail=None
+    rows, colour, depth, compress, interlace=0, before=b"", between=None, behind=b"", filters=None, tail=None,
+    padding=()
 ):
-    """rows of tuples of values. before: chunks before IDAT; between: how to cut IDATs; tail: instead of Adler-32."""
+    """rows of tuples of values. before: chunks before IDAT; between: how to cut IDATs; tail: instead of Adler-32;
+    padding: the bits behind each row."""
     layout = png.Layout.__new__(png.Layout)
     layout.width, layout.height = len(rows[0]), len(rows)
     layout.depth, layout.colour, layout.interlace = depth, colour, interlace
     planes = [[[p[c] for p in row] for row in rows] for c in range(png.CHANNELS[colour])]
     count = sum(len(p[1]) for p in layout.passes())
     types = filters or [(0, 1, 2, 4, 3)[i % 5] for i in range(count)]
-    data = png._filtered(layout, planes, types)
+    data = png._filtered(layout, planes, types, padding)
     stream = compress(data)
     if tail is not None:
         stream = stream[:-4] + tail
@@ -236,6 +238,24 @@ def _():
 @photo("rgba16.png")
 def _():
     return write_png(with_alpha(deep(scene(13, 12)), 257), 6, 16, deflater(2))
+
+
+@photo("widened.png")
+def _():
+    rows = [[tuple(257 * v for v in p) for p in row] for row in scene(18, 17)]
+    return write_png(rows, 2, 16, deflater(6))
+
+
+@photo("widened-high.png")
+def _():
+    """Even areas, told by their colours."""
+    rows = [[(256 * (200 if (x // 7 + y // 5) % 2 else 30 + x % 3),) for x in range(40)] for y in range(24)]
+    return write_png(rows, 0, 16, deflater(9))
+
+
+@photo("padded.png")
+def _():
+    return write_png(grey(scene(27, 20), 2), 0, 2, deflater(6), padding=[y * 37 % 256 for y in range(20)])
 
 
 @photo("interlaced.png")

@@ -122,12 +122,12 @@ def _values(layout, version, planes, choices):
     return [rows]
 
 
-def _filtered(layout, values, types):
+def _filtered(layout, values, types, padding):
     """The bytes that deflate packs."""
     bits = CHANNELS[layout.colour] * layout.depth
     step = max(1, bits // 8)
     out = bytearray()
-    types = iter(types)
+    types, padding = iter(types), iter(padding)
     for columns, rows in layout.passes():
         above = bytes(-(-len(columns) * bits // 8))
         for y in rows:
@@ -135,7 +135,9 @@ def _filtered(layout, values, types):
             for x in columns:
                 for plane in values:
                     packed = packed << layout.depth | plane[y][x]
-            row = (packed << (8 * len(above) - len(columns) * bits)).to_bytes(len(above), "big")
+            behind = 8 * len(above) - len(columns) * bits
+            packed = packed << behind | next(padding, 0) & (1 << behind) - 1
+            row = packed.to_bytes(len(above), "big")
             kind = next(types)
             out.append(kind)
             left, corner = bytes(step) + row, bytes(step) + above
@@ -171,9 +173,13 @@ def rebuild(recipe, planes):
     types = filter_types(reader.block(), rows)
     description = reader.block()
     choices = unpack(reader) if layout.colour == 3 else b""
+    padding = b""
+    if layout.depth < 8 and reader.left():
+        padding = unpack(reader)
+        require(len(padding) == rows, "padding for other rows")
     reader.end()
 
-    data = _filtered(layout, _values(layout, version, planes, choices), types)
+    data = _filtered(layout, _values(layout, version, planes, choices), types, padding)
     stream = layout.zlib_header + deflate.replay(description, data)
     if layout.tail != 2:
         stream += struct.pack(">I", zlib.adler32(data))

@@ -39,7 +39,10 @@ def decode(reader, xhat, depth):
     """xhat: a plane of 8-bit rows for each channel. Gives planes of rows of samples; takes reader to its end."""
     channels, height = len(xhat), len(xhat[0])
     kind, colour, rows = reader.u8(), reader.u8(), reader.varint()
+    widening, kind = kind >> 2, kind & 3
     require(kind <= 2 and colour <= 1, "an unknown kind or colour")
+    require(widening <= (2 if depth == 16 else 0), "a widening that is impossible")
+    depth = 8 if widening else depth
     require(not colour or (channels >= 3 and kind < 2), "colour where there is none")
     require(min(64, height) <= rows <= height, "bands of an impossible height")
     lengths = [reader.varint() for _ in range(0, height, rows)]
@@ -69,4 +72,6 @@ def decode(reader, xhat, depth):
         triples = [[rgb(*p) for p in zip(*rows3)] for rows3 in zip(*out[:3])]
         out[:3] = [[[p[i] for p in row] for row in triples] for i in range(3)]
     require(all(0 <= n <= top for plane in out for row in plane for n in row), "a sample out of range")
+    if widening:
+        out = [[[(257, 256)[widening - 1] * n for n in row] for row in plane] for plane in out]
     return out
