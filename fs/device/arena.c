@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "lethe/log.h"
@@ -16,6 +17,7 @@
 struct lethe_arena {
     int fd;
     atomic_bool no_punch; /* the file system cannot: said once */
+    atomic_bool no_peek;  /* nor can it tell what it holds in memory */
 };
 
 static int (*fault_function)(void *context, enum lethe_arena_op op);
@@ -157,6 +159,28 @@ enum lethe_err lethe_arena_read(struct lethe_arena *arena, uint32_t slot, void *
         len -= (size_t)got;
     }
     return LETHE_OK;
+}
+
+enum lethe_err lethe_arena_read_cached(struct lethe_arena *arena, uint32_t slot, void *bytes, size_t len)
+{
+    struct iovec part = {.iov_base = bytes, .iov_len = len};
+    ssize_t got;
+
+    if (injected(LETHE_ARENA_READ)) {
+        return LETHE_ERR_BUSY; /* an error is for who waits for the bytes */
+    }
+    if (atomic_load_explicit(&arena->no_peek, memory_order_relaxed)) {
+        return lethe_arena_read(arena, slot, bytes, len);
+    }
+    got = preadv2(arena->fd, &part, 1, (off_t)slot * LETHE_SLOT_BYTES, RWF_NOWAIT);
+    if (got == (ssize_t)len) {
+        return LETHE_OK;
+    }
+    if (got < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)) {
+        atomic_store(&arena->no_peek, true);
+        return lethe_arena_read(arena, slot, bytes, len);
+    }
+    return LETHE_ERR_BUSY;
 }
 
 enum lethe_err lethe_arena_write(struct lethe_arena *arena, uint32_t slot, const void *bytes, size_t len)

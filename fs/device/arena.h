@@ -30,6 +30,9 @@ bool lethe_arena_same(const struct lethe_arena *a, const struct lethe_arena *b);
  * file. */
 enum lethe_err lethe_arena_read(struct lethe_arena *arena, uint32_t slot, void *bytes,
                                 size_t len) LETHE_MUST_CHECK;
+/* The same if the system holds all of it in memory. LETHE_ERR_BUSY: it does not, or there is less of it. */
+enum lethe_err lethe_arena_read_cached(struct lethe_arena *arena, uint32_t slot, void *bytes,
+                                       size_t len) LETHE_MUST_CHECK;
 enum lethe_err lethe_arena_write(struct lethe_arena *arena, uint32_t slot, const void *bytes,
                                  size_t len) LETHE_MUST_CHECK;
 /* What was written before the call is durable afterwards. */

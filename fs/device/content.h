@@ -93,6 +93,20 @@ enum lethe_err lethe_content_read(struct lethe_content *content, uint64_t offset
  */
 enum lethe_err lethe_content_write(struct lethe_content *content, uint64_t offset, const void *bytes, size_t len,
                                    struct lethe_absent *absent) LETHE_MUST_CHECK;
+/*
+ * The same without waiting for the disk under the locks of caller and content: LETHE_ERR_BUSY when a block that is
+ * changed in part is not in the system's memory. Nothing was done then; lethe_contents_fetch, without locks, reads it,
+ * and lethe_content_write (which may still wait, should it be gone again) is next.
+ */
+struct lethe_unread {
+    unsigned arena;
+    uint32_t slot;
+    size_t len;
+};
+enum lethe_err lethe_content_write_at_once(struct lethe_content *content, uint64_t offset, const void *bytes, size_t len,
+                                           struct lethe_absent *absent, struct lethe_unread *unread) LETHE_MUST_CHECK;
+/* Has the system read a slot; what it holds by now, and whether that fails, is of no matter. */
+void lethe_contents_fetch(struct lethe_contents *store, const struct lethe_unread *unread);
 /* Sets the size; what is new reads as zeros. May need the last block (LETHE_ERR_ABSENT). */
 enum lethe_err lethe_content_resize(struct lethe_content *content, uint64_t size, struct lethe_absent *absent)
     LETHE_MUST_CHECK;

@@ -179,10 +179,10 @@ static enum lethe_err failure(unsigned arena, enum lethe_err err)
     return err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_INTEGRITY : err;
 }
 
-enum lethe_err lethe_block_get(struct lethe_contents *store, const struct lethe_entry *entry, uint8_t *out)
+/* err: of reading. */
+static enum lethe_err opened(struct lethe_contents *store, const struct lethe_entry *entry, uint8_t *out,
+                             enum lethe_err err)
 {
-    enum lethe_err err = lethe_arena_read(store->arenas[entry->arena], entry->slot, out, entry->length);
-
     if (!err) {
         err = lethe_block_open(store, entry, out);
     }
@@ -191,6 +191,33 @@ enum lethe_err lethe_block_get(struct lethe_contents *store, const struct lethe_
     }
     memset(out + entry->length, 0, BLOCK - entry->length);
     return LETHE_OK;
+}
+
+enum lethe_err lethe_block_get(struct lethe_contents *store, const struct lethe_entry *entry, uint8_t *out)
+{
+    return opened(store, entry, out,
+                  lethe_arena_read(store->arenas[entry->arena], entry->slot, out, entry->length));
+}
+
+enum lethe_err lethe_block_get_at_once(struct lethe_contents *store, const struct lethe_entry *entry, uint8_t *out,
+                                       struct lethe_unread *unread)
+{
+    enum lethe_err err = lethe_arena_read_cached(store->arenas[entry->arena], entry->slot, out, entry->length);
+
+    if (err == LETHE_ERR_BUSY) {
+        *unread = (struct lethe_unread){entry->arena, entry->slot, entry->length};
+        return err;
+    }
+    return opened(store, entry, out, err);
+}
+
+void lethe_contents_fetch(struct lethe_contents *store, const struct lethe_unread *unread)
+{
+    uint8_t sealed[LETHE_BLOCK_BYTES];
+
+    if (unread->len <= sizeof sealed) {
+        (void)!lethe_arena_read(store->arenas[unread->arena], unread->slot, sealed, unread->len);
+    }
 }
 
 enum lethe_err lethe_blocks_get(struct lethe_contents *store, const struct lethe_entry *entries, size_t count,

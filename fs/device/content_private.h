@@ -172,6 +172,9 @@ enum lethe_err lethe_blocks_move(struct lethe_contents *store, const struct leth
 /* Reads and opens one block into 16 KiB. ABSENT instead of INTEGRITY for the cache arena. */
 enum lethe_err lethe_block_get(struct lethe_contents *store, const struct lethe_entry *entry,
                                uint8_t *out) LETHE_MUST_CHECK;
+/* The same; LETHE_ERR_BUSY and unread instead of waiting for the disk. */
+enum lethe_err lethe_block_get_at_once(struct lethe_contents *store, const struct lethe_entry *entry, uint8_t *out,
+                                       struct lethe_unread *unread) LETHE_MUST_CHECK;
 /* Reads and opens count whole blocks of neighbouring slots; *bad is the index of the one that failed. */
 enum lethe_err lethe_blocks_get(struct lethe_contents *store, const struct lethe_entry *entries, size_t count,
                                 uint8_t *out, size_t *bad) LETHE_MUST_CHECK;
@@ -244,10 +247,16 @@ struct lethe_bad_block { /* a cached block whose tag failed: to be forgotten onc
     struct lethe_content *content; /* owned reference or NULL */
     uint64_t block, sequence;
 };
+/* Where a change in part stops, and why. */
+struct lethe_obstacle {
+    struct lethe_absent *absent; /* LETHE_ERR_ABSENT; NULL: nobody asks */
+    struct lethe_unread *unread; /* LETHE_ERR_BUSY; NULL: wait for the disk */
+    struct lethe_bad_block bad;
+};
 /* Loads block into 16 KiB. Content lock held. */
 enum lethe_err lethe_content_load_block(struct lethe_content *content, struct lethe_chunk *chunk,
-                                        uint64_t block, uint8_t *out, struct lethe_absent *absent,
-                                        struct lethe_bad_block *bad) LETHE_MUST_CHECK;
+                                        uint64_t block, uint8_t *out,
+                                        struct lethe_obstacle *obstacle) LETHE_MUST_CHECK;
 /* No locks held. */
 void lethe_content_forget_bad(struct lethe_bad_block *bad);
 

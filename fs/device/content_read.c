@@ -141,8 +141,7 @@ static bool lent_block(struct lethe_content *content, uint64_t block, uint8_t *o
 }
 
 enum lethe_err lethe_content_load_block(struct lethe_content *content, struct lethe_chunk *chunk,
-                                        uint64_t block, uint8_t *out, struct lethe_absent *absent,
-                                        struct lethe_bad_block *bad)
+                                        uint64_t block, uint8_t *out, struct lethe_obstacle *obstacle)
 {
     struct base_chunk below = {NULL};
     struct source source;
@@ -159,9 +158,11 @@ enum lethe_err lethe_content_load_block(struct lethe_content *content, struct le
             memset(out, 0, BLOCK);
             break;
         case FROM_SLOT:
-            err = lethe_block_get(content->store, &source.entry, out);
+            err = obstacle->unread
+                      ? lethe_block_get_at_once(content->store, &source.entry, out, obstacle->unread)
+                      : lethe_block_get(content->store, &source.entry, out);
             if (err == LETHE_ERR_ABSENT) {
-                remember_bad(bad, source.content, block, source.entry.sequence);
+                remember_bad(&obstacle->bad, source.content, block, source.entry.sequence);
             }
             break;
         case FROM_NOWHERE:
@@ -173,7 +174,7 @@ enum lethe_err lethe_content_load_block(struct lethe_content *content, struct le
         err = LETHE_OK;
     }
     if (err == LETHE_ERR_ABSENT) {
-        set_absent(absent, source.content, block);
+        set_absent(obstacle->absent, source.content, block);
     }
     lethe_map_unpin(below.chunk);
     unlock_base(content);

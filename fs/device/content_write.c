@@ -216,7 +216,7 @@ struct edge {
 
 /* Has the bytes of block ready to be changed; blank: all that matters of it is overwritten. */
 static enum lethe_err edge_open(struct lethe_content *content, uint64_t block, bool blank, struct edge *edge,
-                                struct lethe_absent *absent, struct lethe_bad_block *bad)
+                                struct lethe_obstacle *obstacle)
 {
     struct lethe_contents *store = content->store;
     enum lethe_err err = lethe_map_pin(content, block / LETHE_CHUNK_BLOCKS, &edge->chunk);
@@ -236,7 +236,7 @@ static enum lethe_err edge_open(struct lethe_content *content, uint64_t block, b
         memset(edge->fresh, 0, BLOCK);
         return LETHE_OK;
     }
-    return lethe_content_load_block(content, edge->chunk, block, edge->fresh, absent, bad);
+    return lethe_content_load_block(content, edge->chunk, block, edge->fresh, obstacle);
 }
 
 static uint8_t *edge_bytes(struct edge *edge)
@@ -343,7 +343,7 @@ static bool is_partial(uint64_t block, uint64_t offset, uint64_t end)
 }
 
 static enum lethe_err write_locked(struct lethe_content *content, uint64_t offset, const uint8_t *bytes,
-                                   size_t len, struct lethe_absent *absent, struct lethe_bad_block *bad)
+                                   size_t len, struct lethe_obstacle *obstacle)
 {
     uint64_t end = offset + len, size = atomic_load(&content->size);
     uint64_t block[2] = {offset / BLOCK, (end - 1) / BLOCK};
@@ -358,7 +358,7 @@ static enum lethe_err write_locked(struct lethe_content *content, uint64_t offse
         if (partial[e]) {
             bool blank = offset <= block[e] * BLOCK && end >= size;
 
-            err = edge_open(content, block[e], blank, &edges[e], absent, bad);
+            err = edge_open(content, block[e], blank, &edges[e], obstacle);
         }
     }
     if (!err && last > first) {
@@ -403,10 +403,10 @@ static void unlock_changed(struct lethe_content *content)
     pthread_rwlock_unlock(&content->store->maps);
 }
 
-enum lethe_err lethe_content_write(struct lethe_content *content, uint64_t offset, const void *bytes,
-                                   size_t len, struct lethe_absent *absent)
+enum lethe_err lethe_content_write_at_once(struct lethe_content *content, uint64_t offset, const void *bytes,
+                                           size_t len, struct lethe_absent *absent, struct lethe_unread *unread)
 {
-    struct lethe_bad_block bad = {NULL, 0, 0};
+    struct lethe_obstacle obstacle = {.absent = absent, .unread = unread};
     enum lethe_err err;
 
     if (len == 0) {
@@ -422,16 +422,21 @@ enum lethe_err lethe_content_write(struct lethe_content *content, uint64_t offse
     if (err) {
         return err;
     }
-    err = write_locked(content, offset, bytes, len, absent, &bad);
+    err = write_locked(content, offset, bytes, len, &obstacle);
     unlock_changed(content);
-    lethe_content_forget_bad(&bad);
+    lethe_content_forget_bad(&obstacle.bad);
     return err;
+}
+
+enum lethe_err lethe_content_write(struct lethe_content *content, uint64_t offset, const void *bytes,
+                                   size_t len, struct lethe_absent *absent)
+{
+    return lethe_content_write_at_once(content, offset, bytes, len, absent, NULL);
 }
 
 /* Zeros the bytes [from, to) of a block, if it has any. */
 static enum lethe_err edge_open_for_zeros(struct lethe_content *content, uint64_t block, uint64_t from,
-                                          struct edge *edge, struct lethe_absent *absent,
-                                          struct lethe_bad_block *bad)
+                                          struct edge *edge, struct lethe_obstacle *obstacle)
 {
     struct lethe_entry entry;
     enum lethe_err err = lethe_map_pin(content, block / LETHE_CHUNK_BLOCKS, &edge->chunk);
@@ -446,7 +451,7 @@ static enum lethe_err edge_open_for_zeros(struct lethe_content *content, uint64_
               entry.length > from);
     lethe_map_unpin(edge->chunk);
     edge->chunk = NULL;
-    return needed ? edge_open(content, block, false, edge, absent, bad) : LETHE_OK;
+    return needed ? edge_open(content, block, false, edge, obstacle) : LETHE_OK;
 }
 
 static void edge_zero(struct edge *edge, uint64_t from, uint64_t to)
@@ -458,7 +463,7 @@ static void edge_zero(struct edge *edge, uint64_t from, uint64_t to)
 
 enum lethe_err lethe_content_resize(struct lethe_content *content, uint64_t size, struct lethe_absent *absent)
 {
-    struct lethe_bad_block bad = {NULL, 0, 0};
+    struct lethe_obstacle obstacle = {.absent = absent};
     struct edge edge = {NULL, 0, NULL};
     enum lethe_err err;
 
@@ -471,7 +476,7 @@ enum lethe_err lethe_content_resize(struct lethe_content *content, uint64_t size
     }
     if (size < atomic_load(&content->size)) {
         if (size % BLOCK) {
-            err = edge_open_for_zeros(content, size / BLOCK, size % BLOCK, &edge, absent, &bad);
+            err = edge_open_for_zeros(content, size / BLOCK, size % BLOCK, &edge, &obstacle);
         }
         if (!err) {
             edge_zero(&edge, size % BLOCK, BLOCK);
@@ -483,12 +488,12 @@ enum lethe_err lethe_content_resize(struct lethe_content *content, uint64_t size
         atomic_store(&content->size, size);
     }
     unlock_changed(content);
-    lethe_content_forget_bad(&bad);
+    lethe_content_forget_bad(&obstacle.bad);
     return err;
 }
 
 static enum lethe_err punch_locked(struct lethe_content *content, uint64_t offset, uint64_t end,
-                                   struct lethe_absent *absent, struct lethe_bad_block *bad)
+                                   struct lethe_obstacle *obstacle)
 {
     uint64_t size = atomic_load(&content->size), first = blocks_of(offset), last = end / BLOCK;
     struct edge head = {NULL, 0, NULL}, tail = {NULL, 0, NULL};
@@ -502,10 +507,10 @@ static enum lethe_err punch_locked(struct lethe_content *content, uint64_t offse
         one = false;
     }
     if (offset % BLOCK) {
-        err = edge_open_for_zeros(content, offset / BLOCK, offset % BLOCK, &head, absent, bad);
+        err = edge_open_for_zeros(content, offset / BLOCK, offset % BLOCK, &head, obstacle);
     }
     if (!err && end % BLOCK && !(one && offset % BLOCK)) {
-        err = edge_open_for_zeros(content, end / BLOCK, 0, &tail, absent, bad);
+        err = edge_open_for_zeros(content, end / BLOCK, 0, &tail, obstacle);
     }
     if (!err) {
         edge_zero(&head, offset % BLOCK, one ? end % BLOCK : BLOCK);
@@ -522,7 +527,7 @@ static enum lethe_err punch_locked(struct lethe_content *content, uint64_t offse
 enum lethe_err lethe_content_punch(struct lethe_content *content, uint64_t offset, uint64_t len,
                                    struct lethe_absent *absent)
 {
-    struct lethe_bad_block bad = {NULL, 0, 0};
+    struct lethe_obstacle obstacle = {.absent = absent};
     enum lethe_err err;
     uint64_t size;
 
@@ -532,9 +537,9 @@ enum lethe_err lethe_content_punch(struct lethe_content *content, uint64_t offse
     }
     size = atomic_load(&content->size);
     if (offset < size && len > 0) {
-        err = punch_locked(content, offset, len > size - offset ? size : offset + len, absent, &bad);
+        err = punch_locked(content, offset, len > size - offset ? size : offset + len, &obstacle);
     }
     unlock_changed(content);
-    lethe_content_forget_bad(&bad);
+    lethe_content_forget_bad(&obstacle.bad);
     return err;
 }

@@ -104,12 +104,13 @@ static enum lethe_err check_mountpoint(const char *path)
 
 /*
  * The kernel reads ahead by 128 KiB, and so asks for no more at once, unless root allows more for this mount. Then a file
- * is read by requests of LETHE_FUSE_MAX_IO. Nothing is lost where that is not allowed.
+ * is read by requests of LETHE_FUSE_MAX_IO, the next of which is on its way while one is answered. Nothing is lost where
+ * that is not allowed.
  */
 static void read_ahead(const struct lethe_fuse *fuse)
 {
     char path[80], text[16];
-    int fd, len = snprintf(text, sizeof(text), "%u\n", LETHE_FUSE_MAX_IO / 1024);
+    int fd, len = snprintf(text, sizeof(text), "%u\n", LETHE_FUSE_READ_AHEAD / 1024);
     ssize_t done;
 
     snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", fuse->device_major, fuse->device_minor);

@@ -316,13 +316,17 @@ static int write_bytes(struct lethe_file *file, uint64_t offset, const void *byt
     for (unsigned tries = 0;; tries++) {
         struct lethe_content *content = NULL;
         struct lethe_absent absent;
+        struct lethe_unread unread;
 
+        err = LETHE_OK;
         lethe_tree_enter(tree);
         error = lethe_inode_lock(tree, inode);
         if (!error) {
             error = make_mutable(tree, inode, &content);
             if (!error) {
-                error = outcome(lethe_content_write(content, offset, bytes, len, &absent));
+                /* The disk has its time without our locks: others find out what they need of it meanwhile. */
+                err = lethe_content_write_at_once(content, offset, bytes, len, &absent, tries == 0 ? &unread : NULL);
+                error = outcome(err);
             }
             if (!error) {
                 inode->size = offset + len > inode->size ? offset + len : inode->size;
@@ -335,6 +339,10 @@ static int write_bytes(struct lethe_file *file, uint64_t offset, const void *byt
             lethe_inode_unlock(inode);
         }
         lethe_tree_leave(tree, true);
+        if (tries == 0 && err == LETHE_ERR_BUSY) {
+            lethe_contents_fetch(tree->options.contents, &unread);
+            continue;
+        }
         if (error <= 0) {
             break;
         }

@@ -13,6 +13,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "tests/crash/recorder_private.h"
@@ -239,6 +240,26 @@ ssize_t pread(int fd, void *bytes, size_t len, off_t offset)
     return read_at(fd, bytes, len, offset, false);
 }
 
+/* Of one part, which is all that is asked for. */
+ssize_t preadv2(int fd, const struct iovec *parts, int count, off_t offset, int flags)
+{
+    ssize_t result = (ssize_t)parts[0].iov_len;
+    int error = 0;
+
+    (void)count;
+    if (rec_fault_armed()) {
+        pthread_mutex_lock(&rec_lock);
+        result = rec_share(fd, parts[0].iov_len, false, &error);
+        pthread_mutex_unlock(&rec_lock);
+    }
+    if (result < 0) {
+        errno = error;
+        return -1;
+    }
+    return syscall(SYS_preadv2, fd, &(struct iovec){parts[0].iov_base, (size_t)result}, 1ul, (unsigned long)offset, 0ul,
+                   flags);
+}
+
 int ftruncate(int fd, off_t size)
 {
     uint32_t file;
@@ -443,5 +464,6 @@ ALSO(openat, openat64);
 ALSO(mkostemp, mkostemp64);
 ALSO(pwrite, pwrite64);
 ALSO(pread, pread64);
+ALSO(preadv2, preadv64v2);
 ALSO(ftruncate, ftruncate64);
 ALSO(fallocate, fallocate64);

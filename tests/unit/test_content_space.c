@@ -2,6 +2,7 @@
 /* The content store: limits, waiting, the cache, damage, what lies on the disk, and huge sparse files. */
 #include "tests/unit/test_content_env.h"
 
+#include <errno.h>
 #include <pthread.h>
 
 static uint64_t on_disk(const struct env *env)
@@ -45,6 +46,59 @@ static struct lethe_content *vaulted(struct env *env, const uint8_t *bytes, size
     assert_int_equal(lethe_content_vaulted(content), LETHE_OK);
     commit(env);
     return content;
+}
+
+static int fail_first_read(void *left, enum lethe_arena_op op)
+{
+    int *count = left;
+
+    return op == LETHE_ARENA_READ && (*count)-- > 0 ? EIO : 0;
+}
+
+/* A change in part of a block that is not to be had at once does nothing, and goes through after a fetch. */
+static void test_unread(void **unused)
+{
+    static uint8_t bytes[2 * BLOCK], got[2 * BLOCK];
+    struct lethe_content *content;
+    struct lethe_unread unread;
+    struct lethe_absent absent;
+    struct env env;
+    size_t len;
+    int left;
+
+    (void)unused;
+    env_make(&env, 24 << 20);
+    pattern(bytes, sizeof bytes, 5);
+    assert_int_equal(lethe_content_new(env.store, &content), LETHE_OK);
+    write_all(&env, content, bytes, sizeof bytes);
+    commit(&env);
+    lethe_arena_set_fault(fail_first_read, &left);
+    for (uint64_t at = BLOCK - 100; at < BLOCK + 8192; at += 4196) {
+        uint8_t change[4096];
+
+        memset(change, (int)(at & 0x7f), sizeof change);
+        left = 1;
+        if (lethe_content_write_at_once(content, at, change, sizeof change, &absent, &unread) == LETHE_ERR_BUSY) {
+            assert_int_equal(unread.len, BLOCK);
+            assert_int_equal(lethe_content_read(content, 0, got, sizeof got, &len, &absent), LETHE_OK);
+            assert_memory_equal(got, bytes, sizeof got);
+            lethe_contents_fetch(env.store, &unread);
+            assert_int_equal(lethe_content_write(content, at, change, sizeof change, &absent), LETHE_OK);
+        } else {
+            assert_true(at > BLOCK); /* a change before has opened this block */
+        }
+        memcpy(bytes + at, change, sizeof change);
+    }
+    /* Whole blocks need nothing of what was there. */
+    left = 1;
+    assert_int_equal(lethe_content_write_at_once(content, 0, bytes, BLOCK, &absent, &unread), LETHE_OK);
+    assert_int_equal(left, 1);
+    lethe_arena_set_fault(NULL, NULL);
+    commit(&env);
+    assert_int_equal(lethe_content_read(content, 0, got, sizeof got, &len, &absent), LETHE_OK);
+    assert_memory_equal(got, bytes, sizeof got);
+    lethe_content_put(content);
+    env_end(&env);
 }
 
 /* Three times the limit passes through: each content is "uploaded" when space runs low. */
@@ -532,7 +586,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limit),   cmocka_unit_test(test_back_pressure), cmocka_unit_test(test_damage),
         cmocka_unit_test(test_at_rest), cmocka_unit_test(test_sparse),        cmocka_unit_test(test_base),
-        cmocka_unit_test(test_gone),    cmocka_unit_test(test_crowd),
+        cmocka_unit_test(test_gone),    cmocka_unit_test(test_crowd),         cmocka_unit_test(test_unread),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
