@@ -94,17 +94,31 @@ enum lethe_err lethe_content_read(struct lethe_content *content, uint64_t offset
 enum lethe_err lethe_content_write(struct lethe_content *content, uint64_t offset, const void *bytes, size_t len,
                                    struct lethe_absent *absent) LETHE_MUST_CHECK;
 /*
- * The same without waiting for the disk under the locks of caller and content: LETHE_ERR_BUSY when a block that is
- * changed in part is not in the system's memory. Nothing was done then; lethe_contents_fetch, without locks, reads it,
- * and lethe_content_write (which may still wait, should it be gone again) is next.
+ * Seals the whole blocks of a write before any lock of the file is taken, so that several threads do so for one file.
+ * Under the same shared gate as the write, which gets the same offset, bytes and len, and takes the blocks over when it
+ * succeeds: what no content names must be released before the gate is left, or a commit would count it for good.
  */
-struct lethe_unread {
+struct lethe_entry;
+struct lethe_sealed_ahead {
+    struct lethe_entry *entries; /* owned; NULL: none */
+    size_t count;
+};
+enum lethe_err lethe_content_seal_ahead(struct lethe_contents *store, uint64_t offset, const void *bytes, size_t len,
+                                        struct lethe_sealed_ahead *out) LETHE_MUST_CHECK;
+void lethe_content_unseal_ahead(struct lethe_contents *store, struct lethe_sealed_ahead *ahead); /* none is nothing */
+/*
+ * lethe_content_write without waiting for the disk under the locks of caller and content: LETHE_ERR_BUSY when a block that is
+ * changed in part is not in the system's memory. Nothing was done then; lethe_contents_fetch, without locks, reads it,
+ * and the next try (which waits, should it be gone again) is with unread NULL. ahead: as above, or NULL.
+ */
+struct lethe_unread { /* where it lies */
     unsigned arena;
     uint32_t slot;
     size_t len;
 };
 enum lethe_err lethe_content_write_at_once(struct lethe_content *content, uint64_t offset, const void *bytes, size_t len,
-                                           struct lethe_absent *absent, struct lethe_unread *unread) LETHE_MUST_CHECK;
+                                           struct lethe_absent *absent, struct lethe_unread *unread,
+                                           struct lethe_sealed_ahead *ahead) LETHE_MUST_CHECK;
 /* Has the system read a slot; what it holds by now, and whether that fails, is of no matter. */
 void lethe_contents_fetch(struct lethe_contents *store, const struct lethe_unread *unread);
 /* Sets the size; what is new reads as zeros. May need the last block (LETHE_ERR_ABSENT). */

@@ -76,6 +76,32 @@ static enum lethe_err take_slots(struct lethe_contents *store, unsigned arena, s
     return err;
 }
 
+/* Seals at most BATCH blocks into slots that were taken. */
+static enum lethe_err fill_slots(struct lethe_contents *store, unsigned arena, const uint8_t *const *blocks,
+                                 const uint16_t *lengths, size_t count, struct lethe_entry *entries, uint8_t *cipher)
+{
+    enum lethe_err err = LETHE_OK;
+
+    for (size_t i = 0; i < count; i++) {
+        entries[i].sequence = atomic_fetch_add(&store->sequence, 1);
+        entries[i].length = lengths[i];
+        lethe_block_seal(store, entries[i].sequence, blocks[i], lengths[i], cipher + i * BLOCK,
+                         entries[i].tag);
+    }
+    for (size_t i = 0, n; i < count && !err; i += n) {
+        for (n = 1;
+             i + n < count && entries[i + n].slot == entries[i].slot + n && lengths[i + n - 1] == BLOCK;
+             n++) {
+        }
+        err = lethe_arena_write(store->arenas[arena], entries[i].slot, cipher + i * BLOCK,
+                                (n - 1) * BLOCK + lengths[i + n - 1]);
+    }
+    if (arena == ARENA_STATE) {
+        atomic_fetch_add(&store->writes, 1);
+    }
+    return err;
+}
+
 enum lethe_err lethe_blocks_put(struct lethe_contents *store, unsigned arena, const uint8_t *const *blocks,
                                 const uint16_t *lengths, size_t count, struct lethe_entry *entries)
 {
@@ -94,22 +120,38 @@ enum lethe_err lethe_blocks_put(struct lethe_contents *store, unsigned arena, co
         scratch_back(store, cipher);
         return err;
     }
-    for (size_t i = 0; i < count; i++) {
-        entries[i].sequence = atomic_fetch_add(&store->sequence, 1);
-        entries[i].length = lengths[i];
-        lethe_block_seal(store, entries[i].sequence, blocks[i], lengths[i], cipher + i * BLOCK,
-                         entries[i].tag);
+    err = fill_slots(store, arena, blocks, lengths, count, entries, cipher);
+    scratch_back(store, cipher);
+    if (err) {
+        lethe_entries_drop(store, entries, count);
     }
-    for (size_t i = 0, n; i < count && !err; i += n) {
-        for (n = 1;
-             i + n < count && entries[i + n].slot == entries[i].slot + n && lengths[i + n - 1] == BLOCK;
-             n++) {
+    return err;
+}
+
+enum lethe_err lethe_blocks_put_run(struct lethe_contents *store, const uint8_t *bytes, size_t count,
+                                    struct lethe_entry *entries)
+{
+    const uint8_t *blocks[BATCH];
+    uint16_t lengths[BATCH];
+    uint8_t *cipher = scratch_take(store);
+    enum lethe_err err;
+
+    if (!cipher) {
+        return LETHE_ERR_NOMEM;
+    }
+    /* All at once: others write at the same time, and a file is read faster where its slots are neighbours. */
+    err = take_slots(store, ARENA_STATE, count, entries);
+    if (err) {
+        scratch_back(store, cipher);
+        return err;
+    }
+    for (size_t done = 0, n; done < count && !err; done += n) {
+        n = count - done < BATCH ? count - done : BATCH;
+        for (size_t i = 0; i < n; i++) {
+            blocks[i] = bytes + (done + i) * BLOCK;
+            lengths[i] = (uint16_t)BLOCK;
         }
-        err = lethe_arena_write(store->arenas[arena], entries[i].slot, cipher + i * BLOCK,
-                                (n - 1) * BLOCK + lengths[i + n - 1]);
-    }
-    if (arena == ARENA_STATE) {
-        atomic_fetch_add(&store->writes, 1);
+        err = fill_slots(store, ARENA_STATE, blocks, lengths, n, entries + done, cipher);
     }
     scratch_back(store, cipher);
     if (err) {

@@ -165,6 +165,9 @@ enum lethe_err lethe_block_open(const struct lethe_contents *store, const struct
 enum lethe_err lethe_blocks_put(struct lethe_contents *store, unsigned arena, const uint8_t *const *blocks,
                                 const uint16_t *lengths, size_t count,
                                 struct lethe_entry *entries) LETHE_MUST_CHECK;
+/* Seals count > 0 whole blocks, neighbours in memory, into fresh slots of arena 0, all or none. */
+enum lethe_err lethe_blocks_put_run(struct lethe_contents *store, const uint8_t *bytes, size_t count,
+                                    struct lethe_entry *entries) LETHE_MUST_CHECK;
 /* Copies the sealed bytes of count (at most BATCH) entries of one arena to fresh slots of arena, all or none.
  */
 enum lethe_err lethe_blocks_move(struct lethe_contents *store, const struct lethe_entry *from, size_t count,

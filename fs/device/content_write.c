@@ -258,30 +258,49 @@ static void edge_close(struct lethe_contents *store, struct edge *edge)
 
 /* --- writing --- */
 
-/* Seals the whole blocks of a write; none is taken on failure. */
-static enum lethe_err seal_whole(struct lethe_contents *store, const uint8_t *bytes, size_t count,
-                                 struct lethe_entry *fresh)
+/* The blocks that a write covers wholly: [*first, *end). */
+static void whole_blocks(uint64_t offset, size_t len, uint64_t *first, uint64_t *end)
 {
-    const uint8_t *blocks[BATCH];
-    uint16_t lengths[BATCH];
-    size_t done = 0;
+    *first = (offset + BLOCK - 1) / BLOCK;
+    *end = (offset + len) / BLOCK;
+    *end = *end > *first ? *end : *first;
+}
 
-    while (done < count) {
-        size_t n = count - done < BATCH ? count - done : BATCH;
-        enum lethe_err err;
+enum lethe_err lethe_content_seal_ahead(struct lethe_contents *store, uint64_t offset, const void *bytes, size_t len,
+                                        struct lethe_sealed_ahead *out)
+{
+    uint64_t first, end;
+    struct lethe_entry *entries;
+    enum lethe_err err;
 
-        for (size_t i = 0; i < n; i++) {
-            blocks[i] = bytes + (done + i) * BLOCK;
-            lengths[i] = (uint16_t)BLOCK;
-        }
-        err = lethe_blocks_put(store, ARENA_STATE, blocks, lengths, n, fresh + done);
-        if (err) {
-            lethe_entries_drop(store, fresh, done);
-            return err;
-        }
-        done += n;
+    *out = (struct lethe_sealed_ahead){NULL, 0};
+    if (offset > LETHE_CONTENT_MAX || len > LETHE_CONTENT_MAX - offset) {
+        return LETHE_ERR_ARG;
     }
+    whole_blocks(offset, len, &first, &end);
+    if (end == first) {
+        return LETHE_OK;
+    }
+    entries = calloc((size_t)(end - first), sizeof *entries);
+    if (!entries) {
+        return LETHE_ERR_NOMEM;
+    }
+    err = lethe_blocks_put_run(store, (const uint8_t *)bytes + (first * BLOCK - offset), (size_t)(end - first), entries);
+    if (err) {
+        free(entries);
+        return err;
+    }
+    *out = (struct lethe_sealed_ahead){entries, (size_t)(end - first)};
     return LETHE_OK;
+}
+
+void lethe_content_unseal_ahead(struct lethe_contents *store, struct lethe_sealed_ahead *ahead)
+{
+    if (ahead->entries) {
+        lethe_entries_drop(store, ahead->entries, ahead->count);
+        free(ahead->entries);
+    }
+    *ahead = (struct lethe_sealed_ahead){NULL, 0};
 }
 
 /* Pins the chunks of blocks [first, first + count) and makes them writable. */
@@ -304,8 +323,9 @@ static enum lethe_err pin_chunks(struct lethe_content *content, uint64_t first, 
     return err;
 }
 
+/* ahead: what seal_ahead made of the same bytes, taken over on success; or NULL. */
 static enum lethe_err write_whole(struct lethe_content *content, uint64_t first, const uint8_t *bytes,
-                                  size_t count)
+                                  size_t count, struct lethe_sealed_ahead *ahead)
 {
     struct lethe_contents *store = content->store;
     struct lethe_chunk **chunks = NULL;
@@ -316,8 +336,12 @@ static enum lethe_err write_whole(struct lethe_content *content, uint64_t first,
     if (!err) {
         err = pin_chunks(content, first, count, &chunks, &chunk_count);
     }
-    if (!err) {
-        err = seal_whole(store, bytes, count, fresh);
+    if (!err && ahead && ahead->count == count) {
+        memcpy(fresh, ahead->entries, count * sizeof *fresh);
+        free(ahead->entries);
+        *ahead = (struct lethe_sealed_ahead){NULL, 0};
+    } else if (!err) {
+        err = lethe_blocks_put_run(store, bytes, count, fresh);
     }
     if (!err) {
         for (size_t n = 0; n < count; n++) {
@@ -343,7 +367,7 @@ static bool is_partial(uint64_t block, uint64_t offset, uint64_t end)
 }
 
 static enum lethe_err write_locked(struct lethe_content *content, uint64_t offset, const uint8_t *bytes,
-                                   size_t len, struct lethe_obstacle *obstacle)
+                                   size_t len, struct lethe_obstacle *obstacle, struct lethe_sealed_ahead *ahead)
 {
     uint64_t end = offset + len, size = atomic_load(&content->size);
     uint64_t block[2] = {offset / BLOCK, (end - 1) / BLOCK};
@@ -362,7 +386,7 @@ static enum lethe_err write_locked(struct lethe_content *content, uint64_t offse
         }
     }
     if (!err && last > first) {
-        err = write_whole(content, first, bytes + (first * BLOCK - offset), (size_t)(last - first));
+        err = write_whole(content, first, bytes + (first * BLOCK - offset), (size_t)(last - first), ahead);
     }
     for (unsigned e = 0; e < 2 && !err; e++) {
         if (partial[e]) {
@@ -404,7 +428,8 @@ static void unlock_changed(struct lethe_content *content)
 }
 
 enum lethe_err lethe_content_write_at_once(struct lethe_content *content, uint64_t offset, const void *bytes,
-                                           size_t len, struct lethe_absent *absent, struct lethe_unread *unread)
+                                           size_t len, struct lethe_absent *absent, struct lethe_unread *unread,
+                                           struct lethe_sealed_ahead *ahead)
 {
     struct lethe_obstacle obstacle = {.absent = absent, .unread = unread};
     enum lethe_err err;
@@ -422,7 +447,7 @@ enum lethe_err lethe_content_write_at_once(struct lethe_content *content, uint64
     if (err) {
         return err;
     }
-    err = write_locked(content, offset, bytes, len, &obstacle);
+    err = write_locked(content, offset, bytes, len, &obstacle, ahead);
     unlock_changed(content);
     lethe_content_forget_bad(&obstacle.bad);
     return err;
@@ -431,7 +456,7 @@ enum lethe_err lethe_content_write_at_once(struct lethe_content *content, uint64
 enum lethe_err lethe_content_write(struct lethe_content *content, uint64_t offset, const void *bytes,
                                    size_t len, struct lethe_absent *absent)
 {
-    return lethe_content_write_at_once(content, offset, bytes, len, absent, NULL);
+    return lethe_content_write_at_once(content, offset, bytes, len, absent, NULL, NULL);
 }
 
 /* Zeros the bytes [from, to) of a block, if it has any. */

@@ -316,16 +316,20 @@ static int write_bytes(struct lethe_file *file, uint64_t offset, const void *byt
     for (unsigned tries = 0;; tries++) {
         struct lethe_content *content = NULL;
         struct lethe_absent absent;
+        struct lethe_sealed_ahead ahead = {NULL, 0};
         struct lethe_unread unread;
 
         err = LETHE_OK;
         lethe_tree_enter(tree);
+        /* Most of the work. Should it fail, the write does it again, and tells. */
+        (void)!lethe_content_seal_ahead(tree->options.contents, offset, bytes, len, &ahead);
         error = lethe_inode_lock(tree, inode);
         if (!error) {
             error = make_mutable(tree, inode, &content);
             if (!error) {
                 /* The disk has its time without our locks: others find out what they need of it meanwhile. */
-                err = lethe_content_write_at_once(content, offset, bytes, len, &absent, tries == 0 ? &unread : NULL);
+                err = lethe_content_write_at_once(content, offset, bytes, len, &absent, tries == 0 ? &unread : NULL,
+                                                  &ahead);
                 error = outcome(err);
             }
             if (!error) {
@@ -338,6 +342,7 @@ static int write_bytes(struct lethe_file *file, uint64_t offset, const void *byt
             }
             lethe_inode_unlock(inode);
         }
+        lethe_content_unseal_ahead(tree->options.contents, &ahead);
         lethe_tree_leave(tree, true);
         if (tries == 0 && err == LETHE_ERR_BUSY) {
             lethe_contents_fetch(tree->options.contents, &unread);

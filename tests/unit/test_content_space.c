@@ -78,7 +78,7 @@ static void test_unread(void **unused)
 
         memset(change, (int)(at & 0x7f), sizeof change);
         left = 1;
-        if (lethe_content_write_at_once(content, at, change, sizeof change, &absent, &unread) == LETHE_ERR_BUSY) {
+        if (lethe_content_write_at_once(content, at, change, sizeof change, &absent, &unread, NULL) == LETHE_ERR_BUSY) {
             assert_int_equal(unread.len, BLOCK);
             assert_int_equal(lethe_content_read(content, 0, got, sizeof got, &len, &absent), LETHE_OK);
             assert_memory_equal(got, bytes, sizeof got);
@@ -91,7 +91,7 @@ static void test_unread(void **unused)
     }
     /* Whole blocks need nothing of what was there. */
     left = 1;
-    assert_int_equal(lethe_content_write_at_once(content, 0, bytes, BLOCK, &absent, &unread), LETHE_OK);
+    assert_int_equal(lethe_content_write_at_once(content, 0, bytes, BLOCK, &absent, &unread, NULL), LETHE_OK);
     assert_int_equal(left, 1);
     lethe_arena_set_fault(NULL, NULL);
     commit(&env);
