@@ -224,6 +224,7 @@ static void *commit_periodically(void *context)
     pthread_mutex_lock(&committer->mutex);
     while (!committer->stop) {
         enum lethe_err err = LETHE_OK;
+        bool due;
 
         wait_period(committer);
         if (!committer->stop) {
@@ -232,12 +233,13 @@ static void *commit_periodically(void *context)
             (void)lethe_commit_is_in_vain(committer);
             pthread_mutex_lock(&committer->mutex);
         }
-        if (!committer->stop && atomic_load(&committer->changed)) {
+        due = !committer->stop && atomic_load(&committer->changed);
+        if (due) {
             err = commit_in_turn(committer, NULL);
         }
         if (err && !atomic_exchange(&committer->warned, true)) {
             lethe_log(LETHE_LOG_ERROR, "changes cannot be made durable: %s", lethe_err_str(err));
-        } else if (!err) {
+        } else if (due && !err) {
             atomic_store(&committer->warned, false);
         }
     }
