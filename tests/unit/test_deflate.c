@@ -336,10 +336,42 @@ static void damaged_descriptions(void **unused)
     free(data);
 }
 
+/* Where an encoder's first thousands of tokens could be anyone's, the rest still tells its level. */
+static void a_level_shows_late(void **unused)
+{
+    size_t len = 400 * (WIDTH + 1), noise = 100 * (WIDTH + 1);
+    uint8_t *data = make_data(len, 11);
+    uint64_t seed = 5;
+
+    (void)unused;
+    for (size_t i = 0; i < noise; i++) {
+        data[i] = (uint8_t)next(&seed);
+    }
+    for (int level = 1; level <= 9; level++) {
+        struct lethe_buf description = {0}, out = {0};
+        size_t packed_len, used;
+        uint8_t *packed = pack(data, len, level, DEFAULT_STRATEGY, 8, 15, 0, &packed_len);
+
+        assert_int_equal(lethe_deflate_describe(packed, packed_len, data, len, hint_of(level, DEFAULT_STRATEGY), 15, SIZE_MAX,
+                                                &description, &used),
+                         LETHE_OK);
+        assert_true(description.len < 64);
+        assert_int_equal(lethe_deflate_replay(description.data, description.len, data, len, NULL, packed_len, &out),
+                         LETHE_OK);
+        assert_int_equal(out.len, packed_len);
+        assert_memory_equal(out.data, packed, packed_len);
+        lethe_buf_release(&description);
+        lethe_buf_release(&out);
+        free(packed);
+    }
+    free(data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(zlib_costs_nothing), cmocka_unit_test(zlib_of_every_size),
+        cmocka_unit_test(zlib_costs_nothing),
+        cmocka_unit_test(a_level_shows_late), cmocka_unit_test(zlib_of_every_size),
         cmocka_unit_test(flushes_between),    cmocka_unit_test(any_parse),
         cmocka_unit_test(damaged_streams),    cmocka_unit_test(damaged_descriptions),
     };
