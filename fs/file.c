@@ -125,6 +125,42 @@ out:
     return err;
 }
 
+enum lethe_err lethe_file_append(const char *path, const void *bytes, size_t len)
+{
+    int fd = open(path, O_WRONLY | O_APPEND | O_NOCTTY | O_CLOEXEC);
+    enum lethe_err err;
+
+    if (fd < 0) {
+        return lethe_err_from_errno(errno);
+    }
+    err = write_all(fd, bytes, len);
+    if (close(fd) && !err) {
+        err = lethe_err_from_errno(errno);
+    }
+    return err;
+}
+
+enum lethe_err lethe_file_write_output(const char *path, const void *bytes, size_t len, mode_t mode)
+{
+    struct stat about;
+    enum lethe_err err;
+    char *target;
+
+    if (stat(path, &about)) {
+        return lethe_file_write_durably(path, bytes, len, mode);
+    }
+    if (!S_ISREG(about.st_mode)) {
+        return lethe_file_append(path, bytes, len);
+    }
+    target = realpath(path, NULL);
+    if (!target) {
+        return lethe_err_from_errno(errno);
+    }
+    err = lethe_file_write_durably(target, bytes, len, mode);
+    free(target);
+    return err;
+}
+
 enum lethe_err lethe_file_make_folders(const char *path, mode_t mode)
 {
     char *copy = strdup(path);

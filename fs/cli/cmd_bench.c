@@ -298,7 +298,7 @@ int lethe_cmd_bench(int argc, char **argv)
 
         lethe_bench_plot(object, &picture);
         err = lethe_buf_status(&picture);
-        err = err ? err : lethe_file_write_durably(svg, picture.data, picture.len, 0644);
+        err = err ? err : lethe_file_write_output(svg, picture.data, picture.len, 0644);
         code = err ? lethe_cli_fail(err, "%s cannot be written: %s", svg, lethe_err_str(err)) : code;
         lethe_buf_release(&picture);
     }

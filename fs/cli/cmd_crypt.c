@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "fs/file.h"
+#include "fs/place.h"
 #include "lethe/codec.h"
 #include "lethe/seal.h"
 
@@ -271,12 +272,28 @@ static enum lethe_err read_input(const char *path, struct lethe_buf *out)
 
 static enum lethe_err write_output(const char *path, const struct lethe_buf *bytes)
 {
-    enum lethe_err err = lethe_file_write_durably(path, bytes->data, bytes->len, 0644);
+    enum lethe_err err = lethe_file_write_output(path, bytes->data, bytes->len, 0644);
 
     if (err) {
         (void)lethe_cli_fail(err, "%s cannot be written: %s", path, lethe_err_str(err));
     }
     return err;
+}
+
+static const char *why_not(enum lethe_reason reason)
+{
+    switch (reason) {
+    case LETHE_REASON_NO_PICTURE:
+        return "it is neither a PNG nor a JPEG";
+    case LETHE_REASON_MALFORMED:
+        return "it is damaged, or ends early";
+    case LETHE_REASON_KIND:
+        return "it is a rare kind of PNG or JPEG; a vault keeps such files as sealed segments";
+    case LETHE_REASON_TOO_LARGE:
+        return "it is too large; a vault keeps such files as sealed segments";
+    default:
+        return "its compression would cost too much to describe; a vault keeps such files as sealed segments";
+    }
 }
 
 struct encrypting {
@@ -301,8 +318,7 @@ static enum lethe_err encrypt(const struct crypt *crypt, const char *path, unsig
     }
     err = lethe_photo_parse(parts->file.data, parts->file.len, &lethe_image_limits_default, &photo, &reason);
     if (err == LETHE_ERR_UNSUPPORTED) {
-        (void)lethe_cli_fail(err, "%s is no photo that can be transformed: %s", path,
-                             lethe_reason_name(reason));
+        (void)lethe_cli_fail(err, "%s cannot be transformed: %s", path, why_not(reason));
         goto out;
     }
     err = err ? err : pair ? LETHE_OK : LETHE_ERR_NOT_FOUND;
@@ -355,6 +371,18 @@ static enum lethe_err verify(const struct crypt *crypt, const struct encrypting 
     return err;
 }
 
+/* An output may replace neither an input nor the other output. */
+static int check_apart(const char *command, const char *output, const char *const *others, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (lethe_place_within(output, others[i])) {
+            return lethe_cli_usage("%s: %s is named twice, and would be overwritten: give the output another name",
+                                   command, output);
+        }
+    }
+    return -1;
+}
+
 int lethe_cmd_encrypt(int argc, char **argv)
 {
     const char *model = NULL, *key = NULL, *effort = "fast", *args[3];
@@ -384,6 +412,11 @@ int lethe_cmd_encrypt(int argc, char **argv)
     }
     if (strcmp(effort, "fast") != 0 && strcmp(effort, "strong") != 0) {
         return lethe_cli_usage("encrypt: --effort is fast or strong, not '%s'", effort);
+    }
+    code = check_apart("encrypt", args[1], args, 1);
+    code = code < 0 ? check_apart("encrypt", args[2], args, 2) : code;
+    if (code >= 0) {
+        return code;
     }
     err = crypt_start(&crypt, key, model);
     err = err ? err
@@ -508,6 +541,10 @@ int lethe_cmd_decrypt(int argc, char **argv)
     enum lethe_err err;
     int code = lethe_cli_parse(&command, argc, argv, args, &count);
 
+    if (code >= 0) {
+        return code;
+    }
+    code = check_apart("decrypt", args[count - 1], args, count - 1);
     if (code >= 0) {
         return code;
     }

@@ -122,7 +122,7 @@ int lethe_cmd_drill(int argc, char **argv)
     lethe_cli_secret_free(&secret);
     if (!err && html) {
         err = drill_show_page(&show, report, &page);
-        err = err ? err : lethe_file_write_durably(html, page.data, page.len, 0600);
+        err = err ? err : lethe_file_write_output(html, page.data, page.len, 0600);
         if (err) {
             (void)lethe_cli_fail(err, "the report %s cannot be written: %s", html, lethe_err_str(err));
         }

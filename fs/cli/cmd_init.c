@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "fs/cli/cli.h"
 
+#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,32 +12,7 @@
 
 #include "fs/file.h"
 #include "fs/mount/setup.h"
-
-/* A pipe, a terminal or a device that is there: written to, never replaced. */
-static enum lethe_err write_through(const char *path, const char *line)
-{
-    enum lethe_err err = LETHE_OK;
-    size_t len = strlen(line);
-    int fd = open(path, O_WRONLY | O_APPEND | O_NOCTTY | O_CLOEXEC);
-
-    if (fd < 0) {
-        return lethe_err_from_errno(errno);
-    }
-    while (len > 0) {
-        ssize_t done = write(fd, line, len);
-
-        if (done < 0 && errno != EINTR) {
-            err = lethe_err_from_errno(errno);
-            break;
-        }
-        line += done > 0 ? done : 0;
-        len -= done > 0 ? (size_t)done : 0;
-    }
-    if (close(fd) && !err) {
-        err = lethe_err_from_errno(errno);
-    }
-    return err;
-}
+#include "fs/place.h"
 
 #define ASIDE_NAMES 60 /* seconds ahead that are tried */
 
@@ -69,7 +44,7 @@ static enum lethe_err write_phrase(const char *path, const char *line)
 
     if (!lstat(path, &stat_buf)) {
         if (!S_ISREG(stat_buf.st_mode)) {
-            return write_through(path, line);
+            return lethe_file_append(path, line, strlen(line));
         }
         err = stat_buf.st_size > 0 ? set_aside(path) : LETHE_OK;
     }
@@ -110,6 +85,49 @@ static bool parse_fidelity(const char *text, enum lethe_fidelity *out)
         }
     }
     return false;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* Whoever steals the vault shall find neither the residuals nor the phrase in it. */
+static int check_places(const char *vault, const struct lethe_store_options *store, const char *residuals,
+                        const struct lethe_store_options *second, const char *recovery)
+{
+    if (residuals && same_text(store->endpoint, second->endpoint) &&
+        (lethe_place_within(residuals, vault) || lethe_place_within(vault, residuals))) {
+        return lethe_cli_usage("init: the residuals need another place than the vault, and neither may lie in the other");
+    }
+    if (recovery && (lethe_place_within(recovery, vault) || (residuals && lethe_place_within(recovery, residuals)))) {
+        return lethe_cli_usage("init: the recovery phrase may not lie in the vault: give another --recovery-file");
+    }
+    return -1;
+}
+
+/* A vault has its folder alone. What an init that was broken off left is no hindrance; a vault is found later. */
+static int check_empty(const char *vault)
+{
+    static const char *const ours[] = {".", "..", "o", "j", "tmp"};
+    const char *path = strncmp(vault, "file://", 7) == 0 ? vault + 7 : vault;
+    DIR *folder = opendir(path);
+    struct dirent *entry;
+    bool strange = false, found = false;
+
+    while (folder && (entry = readdir(folder)) != NULL) {
+        bool known = false;
+
+        for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+            known |= strcmp(entry->d_name, ours[i]) == 0;
+        }
+        strange |= !known;
+        found |= strcmp(entry->d_name, "vault.json") == 0;
+    }
+    if (folder) {
+        closedir(folder);
+    }
+    return strange && !found ? lethe_cli_usage("init: %s holds other files: give the vault a folder of its own", vault) : -1;
 }
 
 int lethe_cmd_init(int argc, char **argv)
@@ -157,8 +175,13 @@ int lethe_cmd_init(int argc, char **argv)
         return lethe_cli_usage("%s", residuals ? "init: --residuals is for --fidelity split"
                                                : "init: --fidelity split needs --residuals STORE");
     }
-    if (residuals && strcmp(residuals, args[0]) == 0) {
-        return lethe_cli_usage("init: the residuals need another place than the vault");
+    code = check_empty(args[0]);
+    if (code >= 0) {
+        return code;
+    }
+    code = check_places(args[0], &store, residuals, &second, recovery);
+    if (code >= 0) {
+        return code;
     }
     if (strcmp(pairs, "vault") != 0 && strcmp(pairs, "device") != 0) {
         return lethe_cli_usage("init: --pairs is vault or device, not '%s'", pairs);

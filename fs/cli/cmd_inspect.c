@@ -158,7 +158,7 @@ int lethe_cmd_inspect(int argc, char **argv)
     lethe_report_end(&page);
     if (html) {
         err = lethe_buf_status(&page);
-        err = err ? err : lethe_file_write_durably(html, page.data, page.len, 0600);
+        err = err ? err : lethe_file_write_output(html, page.data, page.len, 0600);
         if (err) {
             code = lethe_cli_fail(err, "the report %s cannot be written: %s", html, lethe_err_str(err));
             goto out;

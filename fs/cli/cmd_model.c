@@ -89,7 +89,7 @@ static int export(const char *location, const char *text, const char *path,
             size_t len;
             const uint8_t *bytes = lethe_pair_bytes(pair, &len);
 
-            err = lethe_file_write_durably(path, bytes, len, 0600);
+            err = lethe_file_write_output(path, bytes, len, 0600);
             if (err) {
                 (void)lethe_cli_fail(err, "%s cannot be written: %s", path, lethe_err_str(err));
             }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "fs/cli/cli.h"
 
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,10 +11,12 @@
 #include <unistd.h>
 
 #include "fs/mount/daemon.h"
+#include "fs/place.h"
 
 /* What -o may hold besides the kernel's own options; from fstab everything arrives this way. */
 struct mount_words {
-    bool read_only, allow_other, sync_vault, degraded, no_readahead, no_atime, offline;
+    bool read_only, allow_other, sync_vault, degraded, no_readahead, no_atime, offline,
+        nonempty;
     const char *passfile, *extpass, *cache_size, *cache_dir, *state_dir, *at, *epoch, *effort, *timeout, *residuals;
     struct lethe_store_options store;
     char more[1024];
@@ -56,6 +61,8 @@ static int take_word(struct mount_words *words, char *word)
         words->read_only = true;
     } else if (strcmp(word, "offline") == 0) {
         words->offline = true;
+    } else if (strcmp(word, "nonempty") == 0) {
+        words->nonempty = true;
     } else if (strcmp(word, "noreadahead") == 0) {
         words->no_readahead = true;
     } else if (strcmp(word, "sync=vault") == 0) {
@@ -113,6 +120,9 @@ static int check_mountpoint(const char *path)
     struct stat stat_buf;
 
     if (stat(path, &stat_buf)) {
+        if (errno == ENOTCONN) {
+            return lethe_cli_fail(LETHE_ERR_BUSY, "what was mounted at %s has died: unmount it first: umount %s", path, path);
+        }
         return lethe_cli_fail(LETHE_ERR_NOT_FOUND, "the mount point %s cannot be used: make the folder first", path);
     }
     if (!S_ISDIR(stat_buf.st_mode)) {
@@ -121,17 +131,41 @@ static int check_mountpoint(const char *path)
     return -1;
 }
 
-/* A mount that hides its own vault would wait for itself. */
+/* A mount that hides its own vault would wait for itself; one that hides a part of it would miss that. */
 static int check_not_over(const char *mountpoint, const char *location)
 {
-    const char *path = strncmp(location, "file://", 7) == 0 ? location + 7 : location;
-    size_t len = strlen(mountpoint);
-    char *vault = realpath(path, NULL);
-    bool over = vault && strncmp(vault, mountpoint, len) == 0 && (vault[len] == '\0' || vault[len] == '/');
+    if (lethe_place_within(location, mountpoint)) {
+        return lethe_cli_usage("mount: %s would hide the vault in %s: choose another mount point", mountpoint, location);
+    }
+    if (lethe_place_within(mountpoint, location)) {
+        return lethe_cli_usage("mount: %s lies in the vault in %s: choose another mount point", mountpoint, location);
+    }
+    return -1;
+}
 
-    free(vault);
-    return over ? lethe_cli_usage("mount: %s would hide the vault in %s: choose another mount point", mountpoint, location)
-                : -1;
+/* What is in the folder would be out of reach while the mount is there. */
+static bool holds_something(const char *path)
+{
+    DIR *folder = opendir(path);
+    struct dirent *entry = NULL;
+
+    while (folder && (entry = readdir(folder)) != NULL &&
+           (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)) {
+    }
+    if (folder) {
+        closedir(folder);
+    }
+    return entry != NULL;
+}
+
+/* Something is mounted there: what the folder shows is not its own. */
+static bool is_mountpoint(const char *path)
+{
+    char above[PATH_MAX + 4];
+    struct stat here, there;
+
+    snprintf(above, sizeof above, "%s/..", path);
+    return !stat(path, &here) && !stat(above, &there) && here.st_dev != there.st_dev;
 }
 
 static const char *pick(const char *option, const char *word)
@@ -243,6 +277,10 @@ int lethe_cmd_mount(int argc, char **argv)
         goto out;
     }
     code = check_not_over(mountpoint, args[0]);
+    if (code < 0 && !words.nonempty && !is_mountpoint(mountpoint) && holds_something(mountpoint)) {
+        code = lethe_cli_usage("mount: %s is not empty: choose an empty folder, or give -o nonempty to hide what is in it",
+                               args[1]);
+    }
     if (code >= 0) {
         goto out;
     }

@@ -6,7 +6,9 @@
  */
 #include "fs/cli/cli.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -235,7 +237,7 @@ static int finish(const struct training *training, const struct lethe_buf *bytes
                                   "more --photos or --steps",
                                   gain);
         }
-        err = lethe_file_write_durably(path, bytes->data, bytes->len, 0600);
+        err = lethe_file_write_output(path, bytes->data, bytes->len, 0600);
     }
     if (err) {
         code = lethe_cli_fail(err, "the model %s cannot be written: %s", path, lethe_err_str(err));
@@ -347,6 +349,14 @@ static enum lethe_err read_init(struct training *training, const char *path)
     return err;
 }
 
+static bool may_write(const char *path)
+{
+    char folder[PATH_MAX];
+
+    snprintf(folder, sizeof folder, "%s", path);
+    return access(dirname(folder), W_OK | X_OK) == 0;
+}
+
 int lethe_cmd_train(int argc, char **argv)
 {
     struct lethe_cli_list folders = {0};
@@ -403,6 +413,9 @@ int lethe_cmd_train(int argc, char **argv)
     if (!resume && access(training.part, F_OK) == 0) {
         return lethe_cli_fail(
             LETHE_ERR_ARG, "%s is an unfinished training: go on with --resume, or remove it", training.part);
+    }
+    if (!may_write(training.part)) { /* now, not when the training is over */
+        return lethe_cli_fail(LETHE_ERR_IO, "%s cannot be written: %s", out, strerror(errno));
     }
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);

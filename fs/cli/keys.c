@@ -152,7 +152,7 @@ enum lethe_err lethe_keys_add(struct lethe_keys *keys, const struct lethe_cli_se
     if (err) {
         (void)lethe_cli_fail(err, "%s: the key slot cannot be added: %s", keys->location,
                              err == LETHE_ERR_ARG
-                                 ? "16 is the most, and labels have at most 64 printable characters"
+                                 ? "labels have at most 64 printable ASCII characters, and a vault has at most 16 slots"
                                  : lethe_err_str(err));
     }
     return err;

@@ -57,35 +57,35 @@ static enum lethe_err read_all(int fd, struct lethe_cli_secret *secret)
 }
 
 /* Strips one trailing newline and checks the length. */
-static enum lethe_err trim(struct lethe_cli_secret *secret, const char *where)
+static enum lethe_err trim(struct lethe_cli_secret *secret, const char *prompt, const char *where)
 {
     if (secret->len > 0 && secret->text[secret->len - 1] == '\n') {
         secret->len--;
     }
     if (secret->len == 0 || secret->len > PASSPHRASE_MAX) {
-        (void)lethe_cli_fail(LETHE_ERR_ARG, "the passphrase from %s is %s", where,
-                             secret->len ? "longer than 4096 bytes" : "empty");
+        (void)lethe_cli_fail(LETHE_ERR_ARG, "%s: %s gives %s", prompt, where,
+                             secret->len ? "more than 4096 bytes" : "nothing");
         return LETHE_ERR_ARG;
     }
     return LETHE_OK;
 }
 
-static enum lethe_err from_file(const char *path, struct lethe_cli_secret *secret)
+static enum lethe_err from_file(const char *path, const char *prompt, struct lethe_cli_secret *secret)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     enum lethe_err err;
 
     if (fd < 0) {
-        (void)lethe_cli_fail(LETHE_ERR_ARG, "the passphrase file %s cannot be opened: %s", path, strerror(errno));
+        (void)lethe_cli_fail(LETHE_ERR_ARG, "%s: the file %s cannot be opened: %s", prompt, path, strerror(errno));
         return LETHE_ERR_ARG;
     }
     err = read_all(fd, secret);
     close(fd);
     if (err) {
-        (void)lethe_cli_fail(LETHE_ERR_ARG, "the passphrase file %s cannot be read", path);
+        (void)lethe_cli_fail(LETHE_ERR_ARG, "%s: the file %s cannot be read", prompt, path);
         return LETHE_ERR_ARG;
     }
-    return trim(secret, path);
+    return trim(secret, prompt, path);
 }
 
 static enum lethe_err from_command(const char *command, struct lethe_cli_secret *secret)
@@ -110,7 +110,7 @@ static enum lethe_err from_command(const char *command, struct lethe_cli_secret 
         (void)lethe_cli_fail(LETHE_ERR_ARG, "the command of --extpass failed");
         err = LETHE_ERR_ARG;
     }
-    return err ? err : trim(secret, "--extpass");
+    return err ? err : trim(secret, "Passphrase", "the command of --extpass");
 }
 
 static enum lethe_err from_terminal(const char *prompt, struct lethe_cli_secret *secret)
@@ -124,8 +124,7 @@ static enum lethe_err from_terminal(const char *prompt, struct lethe_cli_secret 
         if (fd >= 0) {
             close(fd);
         }
-        (void)lethe_cli_fail(LETHE_ERR_ARG, "there is no terminal to ask for the passphrase: give --passfile or"
-                             " --extpass");
+        (void)lethe_cli_fail(LETHE_ERR_ARG, "%s: there is no terminal to ask for it: give it in a file, see --help", prompt);
         return LETHE_ERR_ARG;
     }
     quiet = before;
@@ -138,7 +137,7 @@ static enum lethe_err from_terminal(const char *prompt, struct lethe_cli_secret 
     tcsetattr(fd, TCSAFLUSH, &before);
     dprintf(fd, "\n");
     if (secret->len == 0 || secret->len > PASSPHRASE_MAX) {
-        err = trim(secret, "the terminal");
+        err = trim(secret, prompt, "the terminal");
     }
     close(fd);
     return err;
@@ -160,7 +159,7 @@ enum lethe_err lethe_cli_passphrase(const char *passfile, const char *extpass, c
         return err;
     }
     if (passfile) {
-        err = from_file(passfile, out);
+        err = from_file(passfile, prompt, out);
     } else if (extpass) {
         err = from_command(extpass, out);
     } else {

@@ -16,6 +16,7 @@
 #include "fs/file.h"
 #include "fs/mount/known.h"
 #include "fs/mount/newest.h"
+#include "fs/place.h"
 #include "fs/vault/second.h"
 #include "fs/vault/watch.h"
 #include "lethe/log.h"
@@ -55,6 +56,16 @@ enum lethe_err lethe_session_folder(const char *root, bool cache, const struct l
         return LETHE_ERR_NOMEM;
     }
     return LETHE_OK;
+}
+
+enum lethe_err lethe_session_apart(const char *folder, const char *location)
+{
+    if (!lethe_place_within(folder, location)) {
+        return LETHE_OK;
+    }
+    lethe_log(LETHE_LOG_ERROR, "the folder %s lies in the vault: what belongs to this device alone must lie elsewhere",
+              folder);
+    return LETHE_ERR_ARG;
 }
 
 static enum lethe_err parse_file(const struct lethe_buf *json, const char *location, struct lethe_vault_file **file,
@@ -390,6 +401,8 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
     if (!err) {
         err = lethe_session_folder(options->cache_root, true, &id, &session->cache_dir);
     }
+    err = err ? err : lethe_session_apart(session->state_dir, session->location);
+    err = err ? err : lethe_session_apart(session->cache_dir, session->location);
     if (!err) {
         err = lethe_session_device_secret(session->state_dir, &device);
     }

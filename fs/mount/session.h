@@ -93,6 +93,8 @@ enum lethe_err lethe_session_close(struct lethe_session *session);
 /* state_root or cache_root with its default, joined with the vault's id; *out is freed by the caller. */
 enum lethe_err lethe_session_folder(const char *root, bool cache, const struct lethe_id *vault, char **out)
     LETHE_MUST_CHECK;
+/* LETHE_ERR_ARG, logged, when the folder of state or cache lies in the vault: whoever steals that would have both. */
+enum lethe_err lethe_session_apart(const char *folder, const char *location) LETHE_MUST_CHECK;
 /* How long a command tries again before it says that a store does not answer. */
 #define LETHE_SESSION_PATIENCE_MS 3000
 /* Gets and parses vault.json, patiently. LETHE_ERR_UNREACHABLE when there is none; logged. */

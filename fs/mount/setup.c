@@ -282,6 +282,7 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
                                      random, &file, &master);
     err = err ? err : lethe_vault_file_write(file, master, &json);
     err = err ? err : lethe_session_folder(options->state_root, false, &settings.id, &state_dir);
+    err = err ? err : lethe_session_apart(state_dir, options->location);
     err = err ? err : save_device_secret(state_dir, device);
     err = err ? err : lethe_session_writer(state_dir, &writer);
     if (err) {
@@ -499,6 +500,7 @@ enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, 
         goto out;
     }
     err = lethe_session_folder(options->state_root, false, &lethe_vault_file_settings(file)->id, &state_dir);
+    err = err ? err : lethe_session_apart(state_dir, options->location);
     if (!err && asprintf(&fresh, "%s.recovering", state_dir) < 0) {
         fresh = NULL;
         err = LETHE_ERR_NOMEM;

@@ -64,6 +64,12 @@ grep -qE '^([0-9A-Z]{4}-)+[0-9A-Z]{4}$' piped || fail "the phrase was not writte
 [ -c /dev/full ] && refuse 1 lethefs init fourth --passfile pass --recovery-file /dev/full --kdf-mem 16
 [ -c /dev/full ] || fail "init replaced a device"
 "${I[@]}" --passfile pass
+refuse 2 "${I[@]}" --passfile pass --recovery-file "$VAULT/rec" # the vault would hold its own phrase
+refuse 2 lethefs init new --passfile pass --recovery-file rec --fidelity split --residuals ./new/below
+refuse 2 lethefs init new/below --passfile pass --recovery-file rec --fidelity split --residuals "$WORK/new"
+refuse 2 lethefs init new --passfile pass --recovery-file rec --state-dir new/state
+refuse 2 lethefs init . --passfile pass --recovery-file rec # among other files
+[ ! -e new ] || [ -z "$(find new -type f)" ] || fail "a refused init left files: $(find new)"
 cmp rec.before-* rec-other || fail "another vault's phrase was overwritten"
 for n in 1 2 3; do # within a second
     lethefs init crowd-$n --passfile pass --recovery-file crowd --kdf-mem 16 >/dev/null
@@ -87,6 +93,14 @@ refuse 5 lethefs mount "$MNT" "$SPACED" "${P[@]}"
 refuse 1 lethefs mount "$VAULT" pass "${P[@]}"
 refuse 2 lethefs mount "$VAULT" "$VAULT" "${P[@]}" # it would hide its own vault
 refuse 2 lethefs mount "file://$VAULT" "$WORK" "${P[@]}"
+refuse 2 lethefs mount "$VAULT" "$VAULT/o" "${P[@]}"
+refuse 2 lethefs mount "$VAULT" "$SPACED" "${P[@]}" --cache-dir "$VAULT/tmp"
+mkdir taken && touch taken/file
+refuse 2 lethefs mount "$VAULT" taken "${P[@]}"
+lethefs mount "$VAULT" taken "${P[@]}" -o nonempty
+[ ! -e taken/file ] || fail "the mount does not show the vault"
+lethefs umount taken
+[ -e taken/file ] || fail "what the mount hid is gone"
 for way in "my vault" "./my vault" "$VAULT" "$VAULT/" "file://$VAULT"; do
     lethefs mount "$way" "m nt" --extpass "cat pass"
     echo "$way" >"m nt/way"
@@ -149,6 +163,26 @@ os.execvp(sys.argv[1], sys.argv[1:])' lethefs mount "$VAULT" "$SPACED" "${P[@]}"
     kill -$signal $front
     wait $front || fail "SIG$signal in the foreground: $?"
 done
+
+# --- outputs: nothing that is named twice is overwritten, a link is followed, a device stays one
+mkdir samples
+"$BUILD/lethe-samples" samples "$SEED"
+photo=samples/sprite-1.png
+cp "$photo" photo.png
+refuse 2 lethefs encrypt photo.png ./photo.png residual
+refuse 2 lethefs encrypt photo.png same "$WORK/same"
+ln -s target.png artifact.png && touch target.png
+lethefs encrypt photo.png artifact.png residual 2>/dev/null
+[ -L artifact.png ] && [ -s target.png ] || fail "the link was replaced, not its target"
+refuse 2 lethefs decrypt artifact.png residual target.png
+lethefs decrypt artifact.png residual /dev/stdout | cmp - "$photo"
+mkfifo pipe
+lethefs decrypt artifact.png residual pipe &
+cmp pipe "$photo"
+wait $!
+[ -p pipe ] || fail "an output replaced a pipe"
+cmp photo.png "$photo" || fail "an input was overwritten"
+refuse 1 lethefs encrypt pass artifact.png residual
 
 # --- keys
 lethefs mount "$VAULT" "$SPACED" "${P[@]}"

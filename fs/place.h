@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* Where things lie: whether one place holds another, whatever names lead to them. */
+#ifndef LETHE_FS_PLACE_H
+#define LETHE_FS_PLACE_H
+
+#include <stdbool.h>
+
+/*
+ * Is inner the same place as outer, or below it? Each is a location (a path, file:///path or s3://bucket/prefix) or
+ * any path; links, "." and ".." are followed as far as the path is there. A bucket and a folder never hold each other.
+ * False also for want of memory.
+ */
+bool lethe_place_within(const char *inner, const char *outer);
+
+#endif
