@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -632,7 +634,7 @@ static enum lethe_err open_sealer(struct lethe_session *session, const struct le
         .contents = session->contents,
         .committer = session->committer,
         .restorer = session->restorer,
-        .pool = session->pool,
+        .pool = session->sealing_pool,
         .strength = lethe_vault_settings(session->vault)->strength,
         .fidelity = lethe_vault_settings(session->vault)->fidelity,
         .tree = session->tree,
@@ -660,6 +662,35 @@ static enum lethe_err open_sealer(struct lethe_session *session, const struct le
         err = lethe_tree_index_contents(session->tree);
     }
     return err ? err : lethe_sealer_new(&sealer, &session->sealer);
+}
+
+/* A pool whose threads go behind programs, as the sealer's own do: readers who wait for the vault have another. */
+struct pool_behind {
+    struct lethe_pool *pool;
+    enum lethe_err err;
+};
+
+static void *make_pool(void *argument)
+{
+    struct pool_behind *made = argument;
+
+    /* Threads begin with the priority of who starts them. */
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + LETHE_SEALER_NICE);
+    made->err = lethe_pool_new(0, &made->pool);
+    return NULL;
+}
+
+static enum lethe_err new_pool_behind(struct lethe_pool **out)
+{
+    struct pool_behind made = {NULL, LETHE_OK};
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, make_pool, &made)) {
+        return LETHE_ERR_NOMEM;
+    }
+    pthread_join(thread, NULL);
+    *out = made.pool;
+    return made.err;
 }
 
 /* Everything above the database. */
@@ -693,6 +724,9 @@ static enum lethe_err open_device(struct lethe_session *session, const struct le
     }
     if (!err) {
         err = lethe_pool_new(0, &session->pool);
+    }
+    if (!err) {
+        err = new_pool_behind(&session->sealing_pool);
     }
     if (!err) {
         struct lethe_restorer_options restorer = {.vault = session->vault,
@@ -890,6 +924,7 @@ enum lethe_err lethe_session_close(struct lethe_session *session)
         lethe_contents_close(session->contents);
     }
     lethe_pool_free(session->pool);
+    lethe_pool_free(session->sealing_pool);
     lethe_db_close(session->db);
     lethe_vault_free(session->vault);
     lethe_secret_free(session->device_root);

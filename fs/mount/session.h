@@ -68,7 +68,8 @@ struct lethe_session {
     struct lethe_db *db;
     struct lethe_contents *contents;
     struct lethe_committer *committer;
-    struct lethe_pool *pool;
+    struct lethe_pool *pool;         /* for who waits: readers, status */
+    struct lethe_pool *sealing_pool; /* with the priority of the sealer's threads */
     struct lethe_restorer *restorer;
     struct lethe_sealer *sealer;
     struct lethe_tree *tree;

@@ -947,12 +947,9 @@ static void work(struct lethe_sealer *sealer)
     ZSTD_freeCCtx(scratch.zstd);
 }
 
-/* Programs go first where processors are short; not by far, as what they wait for may be locked here. */
-#define BEHIND_PROGRAMS 5 /* more than what the whole mount was given */
-
 static void *worker(void *argument)
 {
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + BEHIND_PROGRAMS);
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + LETHE_SEALER_NICE);
     work(argument);
     return NULL;
 }

@@ -23,6 +23,12 @@
 
 struct lethe_sealer;
 
+/*
+ * Added to the nice value of the mount: programs go first where processors are short; not by far, as what they wait for
+ * may be locked here.
+ */
+#define LETHE_SEALER_NICE 5
+
 struct lethe_sealer_options {
     struct lethe_vault *vault;
     struct lethe_db *db;
