@@ -5,14 +5,12 @@ die() {
     exit 1
 }
 
-# The command that gives root's rights: nothing for root, else sudo.
+# Runs a command with root's rights.
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
-    elif command -v sudo >/dev/null 2>&1; then
-        sudo "$@"
     else
-        die "not root and no sudo: install these packages by hand, then run again: $MISSING"
+        sudo "$@"
     fi
 }
 
@@ -36,6 +34,11 @@ install_packages() {
     command -v dpkg-query >/dev/null || die "this is no Debian or Ubuntu: install the packages named in packaging/packages"
     MISSING=$(missing_packages "$@" | tr '\n' ' ')
     [ -n "${MISSING// /}" ] || return 0
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null ||
+            die "not root and no sudo: install these packages by hand, then run again: $MISSING"
+        sudo true || die "sudo gives no rights here: install these packages by hand, then run again: $MISSING"
+    fi
     echo "installing: $MISSING"
     as_root apt-get update -qq || die "the package lists cannot be fetched: is there a network?"
     local wanted=() name choice
@@ -70,6 +73,12 @@ need_fuse() {
     if [ ! -r /dev/fuse ] || [ ! -w /dev/fuse ]; then
         die "no permission for /dev/fuse: run as root, or as a member of the group that owns it"
     fi
+}
+
+# The folder that all is built in.
+need_build_folder() {
+    mkdir -p "$ROOT/build" 2>/dev/null && [ -w "$ROOT/build" ] ||
+        die "no permission to write to $ROOT/build: use a checkout of your own"
 }
 
 # build FOLDER TARGET [CMAKE OPTION]...
