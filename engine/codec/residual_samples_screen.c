@@ -19,8 +19,8 @@
 #define INLINE static inline __attribute__((always_inline))
 
 #define PAD 3            /* columns beside a row that may be read */
-#define HASH_BITS 17     /* of the tables of surroundings */
-#define HASHED (1u << HASH_BITS)
+#define HASH_MIN 10      /* bits of the tables of surroundings, which have at least as many places as the band pixels, */
+#define HASH_MAX 17      /* up to this */
 #define TABLES 3         /* surroundings of ten, six and two pixels */
 #define GUESSES 9        /* the tables', then W, N, NW, NE, WW, NN */
 #define COLOURS 256u     /* of a band that have an index */
@@ -40,8 +40,8 @@ typedef uint64_t colour; /* 16 bits a channel */
 
 /* What followed surroundings, and how often in a row it did (at most 15, 0 when nothing is known). */
 struct memory {
-    colour guess[HASHED];
-    uint8_t sure[HASHED];
+    colour *guess;
+    uint8_t *sure;
 };
 
 struct state {
@@ -56,7 +56,9 @@ struct state {
     uint8_t *ranks;
     struct memory tables[TABLES];
     struct lethe_coin placed[3][PLACES];
-    struct lethe_coin coins[3][HASHED];
+    struct lethe_coin *coins[3];
+    uint32_t hash_mask;
+    void *hashed; /* the memory of these and of the tables */
     int32_t weights[8][64][INPUTS];
     struct lethe_coin even[16][4][16];
     colour colours[COLOURS]; /* in the order in which they came */
@@ -137,9 +139,9 @@ INLINE uint64_t stir(uint64_t hash, uint64_t v)
     return hash ^ hash >> 32;
 }
 
-INLINE unsigned place(uint64_t hash)
+INLINE unsigned place(const struct state *s, uint64_t hash)
 {
-    return (unsigned)(hash & (HASHED - 1));
+    return (unsigned)hash & s->hash_mask;
 }
 
 /* How far a colour is from xhat's, in 16 steps. */
@@ -304,7 +306,7 @@ INLINE bool code_guessed(struct state *s, bool decoding, uint32_t i, bool even)
     const uint64_t near2 = stir(stir(1, x[-1]), n[0]), near4 = stir(stir(near2, n[-1]), n[1]),
                    near6 = stir(stir(near4, x[-2]), nn[0]),
                    near10 = stir(stir(stir(stir(near6, nn[1]), nn[-1]), n[2]), n[-2]);
-    const unsigned at[TABLES] = {place(near10), place(near6), place(near2)};
+    const unsigned at[TABLES] = {place(s, near10), place(s, near6), place(s, near2)};
     colour guesses[GUESSES] = {s->tables[0].guess[at[0]], s->tables[1].guess[at[1]], s->tables[2].guess[at[2]],
                                x[-1], n[0], n[-1], n[1], x[-2], nn[0]};
     const unsigned sure[TABLES] = {trust(s->tables[0].sure[at[0]]), trust(s->tables[1].sure[at[1]]),
@@ -331,9 +333,9 @@ INLINE bool code_guessed(struct state *s, bool decoding, uint32_t i, bool even)
         }
         same = (guess == x[-1]) | (guess == n[0]) << 1 | (guess == n[-1]) << 2 | (guess == n[1]) << 3;
         coins[0] = &s->placed[0][(k * 8 + capped) * 64 + trusts];
-        coins[1] = &s->coins[0][place(stir(near10, order))];
-        coins[2] = &s->coins[1][place(stir(near6, order))];
-        coins[3] = &s->coins[2][place(stir(near4, order * 16 + same))];
+        coins[1] = &s->coins[0][place(s, stir(near10, order))];
+        coins[2] = &s->coins[1][place(s, stir(near6, order))];
+        coins[3] = &s->coins[2][place(s, stir(near4, order * 16 + same))];
         coins[4] = &s->placed[1][(distance(s, guess, s->h[i]) * 16 + k) * 16 + same];
         coins[5] = &s->placed[2][ranks * 8 + capped];
         found = code_mixed(s, decoding, coins, MODELS, true, s->weights[capped][trusts], value == guess);
@@ -451,35 +453,73 @@ static void fill(int32_t *weights, size_t count, int32_t value)
     }
 }
 
+/* The tables and coins that are found by hashes, as many as the band has use for. False when out of memory. */
+static bool make_hashed(struct state *s)
+{
+    uint64_t pixels = (uint64_t)s->width * s->band->rows;
+    unsigned bits = HASH_MIN;
+    size_t places;
+    uint8_t *at;
+
+    while (bits < HASH_MAX && pixels > 1u << bits) {
+        bits++;
+    }
+    places = (size_t)1 << bits;
+    s->hash_mask = (1u << bits) - 1;
+    s->hashed = at = calloc(places, TABLES * (sizeof(colour) + 1) + 3 * sizeof(struct lethe_coin));
+    if (!at) {
+        return false;
+    }
+    for (unsigned i = 0; i < TABLES; i++, at += places * sizeof(colour)) {
+        s->tables[i].guess = (colour *)(void *)at;
+    }
+    for (unsigned i = 0; i < 3; i++, at += places * sizeof(struct lethe_coin)) {
+        s->coins[i] = (struct lethe_coin *)(void *)at;
+        lethe_coins_init(s->coins[i], places);
+    }
+    for (unsigned i = 0; i < TABLES; i++, at += places) {
+        s->tables[i].sure = at;
+    }
+    return true;
+}
+
+static void state_free(struct state *s)
+{
+    if (s) {
+        free(s->rows);
+        free(s->ranks);
+        free(s->hashed);
+        free(s);
+    }
+}
+
 static struct state *state_new(struct lethe_samples_band *band)
 {
     const struct lethe_raster *raster = band->raster;
     size_t width = raster->width, row = width + 2 * PAD;
     struct state *s = calloc(1, sizeof *s);
-    colour *rows = calloc(3 * row + width, sizeof *rows);
-    uint8_t *ranks = calloc(2, row);
 
-    if (!s || !rows || !ranks) {
-        free(s);
-        free(rows);
-        free(ranks);
+    if (!s) {
         return NULL;
     }
     s->band = band;
     s->channels = raster->channels;
     s->width = raster->width;
     s->shift = raster->depth - 8;
-    s->rows = rows;
-    s->ranks = ranks;
-    for (unsigned i = 0; i < 3; i++) {
-        s->x[i] = rows + i * row + PAD;
+    s->rows = calloc(3 * row + width, sizeof *s->rows);
+    s->ranks = calloc(2, row);
+    if (!s->rows || !s->ranks || !make_hashed(s)) {
+        state_free(s);
+        return NULL;
     }
-    s->h = rows + 3 * row;
+    for (unsigned i = 0; i < 3; i++) {
+        s->x[i] = s->rows + i * row + PAD;
+    }
+    s->h = s->rows + 3 * row;
     for (unsigned i = 0; i < 2; i++) {
-        s->rank[i] = ranks + i * row + PAD;
+        s->rank[i] = s->ranks + i * row + PAD;
     }
     lethe_coins_init(s->placed[0], sizeof s->placed / sizeof(struct lethe_coin));
-    lethe_coins_init(s->coins[0], sizeof s->coins / sizeof(struct lethe_coin));
     lethe_coins_init(s->even[0][0], sizeof s->even / sizeof(struct lethe_coin));
     lethe_coins_init(s->fresh, sizeof s->fresh / sizeof(struct lethe_coin));
     lethe_coins_init(s->index[0][0], sizeof s->index / sizeof(struct lethe_coin));
@@ -491,13 +531,6 @@ static struct state *state_new(struct lethe_samples_band *band)
     fill(s->index_weights[0], sizeof s->index_weights / sizeof(int32_t), 65536 * 3 / 10);
     fill(s->sample_weights[0][0], sizeof s->sample_weights / sizeof(int32_t), 65536 * 4 / 10);
     return s;
-}
-
-static void state_free(struct state *s)
-{
-    free(s->rows);
-    free(s->ranks);
-    free(s);
 }
 
 void lethe_screen_band_encode(struct lethe_samples_band *band)

@@ -9,7 +9,6 @@ COIN_LIMIT = 80
 LOW, HIGH = 16, 65520
 STEP = 24
 MASK = (1 << 64) - 1
-PLACES = 1 << 17
 
 
 def stir(a, v):
@@ -47,6 +46,8 @@ class Screen:
         self.channels = len(band.xhat)
         self.sh = 8 if band.depth == 16 else 0
         self.most = (1 << band.depth) - 1
+        pixels = band.width * band.rows
+        self.places = next((1 << b for b in range(10, 17) if 1 << b >= pixels), 1 << 17)
         self.coder = RangeDecoder(data)
         self.mixer = Mixer(self.coder, COIN_LIMIT, LOW, HIGH)
         self.coins = Table(coin)
@@ -77,7 +78,7 @@ class Screen:
         for colour in near:
             hashes.append(stir(hashes[-1], colour))
         near2, near4, near6, near10 = hashes[2], hashes[4], hashes[6], hashes[10]
-        at = [n % PLACES for n in (near10, near6, near2)]
+        at = [n % self.places for n in (near10, near6, near2)]
         known = [memory.guess(place) for memory, place in zip(self.memories, at)]
         trusts = tuple(trust for _, trust in known)
         value = None
@@ -88,9 +89,9 @@ class Screen:
             same = (guess == W) + 2 * (guess == N) + 4 * (guess == NW) + 8 * (guess == NE)
             contexts = (
                 (0, k, min(n, 7), trusts),
-                (1, stir(near10, n) % PLACES),
-                (2, stir(near6, n) % PLACES),
-                (3, stir(near4, 16 * n + same) % PLACES),
+                (1, stir(near10, n) % self.places),
+                (2, stir(near6, n) % self.places),
+                (3, stir(near4, 16 * n + same) % self.places),
                 (4, self.distance(guess, h), k, same),
                 (5, ranks, min(n, 7)),
             )
