@@ -15,8 +15,7 @@
 
 /* What -o may hold besides the kernel's own options; from fstab everything arrives this way. */
 struct mount_words {
-    bool read_only, allow_other, sync_vault, degraded, no_readahead, no_atime, offline,
-        nonempty;
+    bool read_only, allow_other, sync_vault, degraded, no_readahead, no_atime, plain, offline, nonempty;
     const char *passfile, *extpass, *cache_size, *cache_dir, *state_dir, *at, *epoch, *effort, *timeout, *residuals;
     struct lethe_store_options store;
     char more[1024];
@@ -65,6 +64,8 @@ static int take_word(struct mount_words *words, char *word)
         words->nonempty = true;
     } else if (strcmp(word, "noreadahead") == 0) {
         words->no_readahead = true;
+    } else if (strcmp(word, "cache=plain") == 0) {
+        words->plain = true;
     } else if (strcmp(word, "sync=vault") == 0) {
         words->sync_vault = true;
     } else if (strcmp(word, "sync=device") == 0) {
@@ -309,6 +310,7 @@ int lethe_cmd_mount(int argc, char **argv)
         daemon.allow_other = words.allow_other;
         daemon.sync_vault = words.sync_vault;
         daemon.no_readahead = words.no_readahead;
+        daemon.plain = words.plain && daemon.session.at == INT64_MAX;
         daemon.more = *words.more ? words.more : NULL;
         err = lethe_daemon_run(&daemon);
     }

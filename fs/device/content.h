@@ -205,7 +205,7 @@ bool lethe_contents_tidy(struct lethe_contents *contents);
 struct lethe_contents_usage {
     uint64_t limit;
     uint64_t dirty;    /* bytes of slots that hold the only copy */
-    uint64_t cached;   /* bytes of slots in the cache arena */
+    uint64_t cached;   /* bytes of slots in the cache arena, and of what is kept beside it */
     uint64_t database; /* bytes of database and log on disk */
     uint64_t reserve;  /* of limit, kept for metadata */
     uint64_t free;     /* limit less all of these, or what the disk has left, less as much, if that is less */
@@ -213,6 +213,16 @@ struct lethe_contents_usage {
 void lethe_contents_usage(struct lethe_contents *contents, struct lethe_contents_usage *out);
 /* Tells waiting writers that something moved (an upload ended, the backend came back). */
 void lethe_contents_progress(struct lethe_contents *contents);
+
+/*
+ * Bytes that somebody else keeps in the cache folder (fs/mount/plain.h) count against the limit too. take: false when
+ * there is no room for them. give_way is called when room is wanted, perhaps with locks of contents held, and frees about
+ * that many if it can; NULL ends it.
+ */
+bool lethe_contents_beside_take(struct lethe_contents *contents, uint64_t bytes);
+void lethe_contents_beside_give(struct lethe_contents *contents, uint64_t bytes);
+void lethe_contents_set_beside(struct lethe_contents *contents, void (*give_way)(void *context, uint64_t bytes),
+                               void *context);
 
 /*
  * Bytes of a vaulted content, just brought, for the reads to come: takes bytes (not on failure; len > 0). offset is

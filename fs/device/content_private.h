@@ -130,6 +130,9 @@ struct lethe_contents {
     struct lethe_content *idle_first, *idle_last;
     size_t idle_count;
     uint64_t reserved; /* bytes */
+    uint64_t beside;   /* bytes of others in the cache folder */
+    void (*give_way)(void *context, uint64_t bytes);
+    void *give_way_context;
     uint64_t database; /* bytes, as last looked up */
     uint64_t disk;     /* bytes that the disk of the state can give, as looked up then, less a reserve for metadata */
     uint64_t disk_slots; /* slots that had space in the files then */

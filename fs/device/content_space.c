@@ -54,7 +54,7 @@ void lethe_contents_look_up_database(struct lethe_contents *store)
 
 uint64_t lethe_contents_taken(struct lethe_contents *store)
 {
-    return (lethe_blocks_in_use(store->pool) + slots_with_space(store)) * BLOCK + store->database;
+    return (lethe_blocks_in_use(store->pool) + slots_with_space(store)) * BLOCK + store->database + store->beside;
 }
 
 /* Store lock held. */
@@ -138,6 +138,51 @@ static void give_back(struct lethe_contents *store, uint64_t need)
     }
 }
 
+bool lethe_contents_beside_take(struct lethe_contents *store, uint64_t bytes)
+{
+    bool room;
+
+    pthread_mutex_lock(&store->lock);
+    lethe_contents_look_up_database(store);
+    room = left(store) >= bytes;
+    store->beside += room ? bytes : 0;
+    pthread_mutex_unlock(&store->lock);
+    return room;
+}
+
+void lethe_contents_beside_give(struct lethe_contents *store, uint64_t bytes)
+{
+    pthread_mutex_lock(&store->lock);
+    store->beside -= bytes;
+    pthread_mutex_unlock(&store->lock);
+}
+
+void lethe_contents_set_beside(struct lethe_contents *store, void (*give_way)(void *context, uint64_t bytes),
+                               void *context)
+{
+    pthread_mutex_lock(&store->lock);
+    store->give_way = give_way;
+    store->give_way_context = context;
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* What others keep goes before cached blocks do. */
+static void ask_others(struct lethe_contents *store, uint64_t need)
+{
+    void (*give_way)(void *context, uint64_t bytes);
+    void *context;
+    uint64_t have;
+
+    pthread_mutex_lock(&store->lock);
+    give_way = store->beside ? store->give_way : NULL;
+    context = store->give_way_context;
+    have = left(store);
+    pthread_mutex_unlock(&store->lock);
+    if (give_way && have < need) {
+        give_way(context, need - have);
+    }
+}
+
 uint64_t lethe_contents_room(struct lethe_contents *store, uint64_t count, const struct lethe_content *except)
 {
     uint64_t available;
@@ -146,6 +191,7 @@ uint64_t lethe_contents_room(struct lethe_contents *store, uint64_t count, const
     available = left(store) / BLOCK;
     if (available < count) {
         pthread_mutex_unlock(&store->lock);
+        ask_others(store, count * BLOCK);
         give_back(store, count * BLOCK);
         pthread_mutex_lock(&store->lock);
         available = left(store) / BLOCK;
@@ -195,6 +241,7 @@ static struct timespec later(unsigned ms)
 static void make_room(struct lethe_contents *store, uint64_t need)
 {
     pthread_mutex_unlock(&store->lock);
+    ask_others(store, need);
     give_back(store, need);
     pthread_mutex_lock(&store->lock);
     lethe_contents_look_up_database(store);
@@ -329,7 +376,7 @@ void lethe_contents_usage(struct lethe_contents *store, struct lethe_contents_us
     out->dirty = (lethe_slots_used(state) + lethe_slots_pending(state) + lethe_slots_fat(state) +
                   lethe_blocks_in_use(store->pool)) *
                  BLOCK;
-    out->cached = (lethe_slots_used(cache) + lethe_slots_fat(cache)) * BLOCK;
+    out->cached = (lethe_slots_used(cache) + lethe_slots_fat(cache)) * BLOCK + store->beside;
     out->database = store->database;
     out->reserve = store->reserve;
     out->free = left(store);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "fs/drill/drill.h"
+#include "fs/mount/plain.h"
 #include "fs/mount/session.h"
 
 #define CHUNK (4u << 20)
@@ -36,6 +37,7 @@ struct search {
     size_t secret_count;
     size_t files, marked, odd, with_slots;
     bool offline; /* mount --offline keeps vault.json here, on purpose */
+    bool plain;   /* mount -o cache=plain has kept copies in the clear here, which are gone, but not wiped */
     uint64_t bytes;
     double least_p;
     char example[512];
@@ -126,6 +128,7 @@ static void look_at_file(struct search *search, const char *path, const char *na
     if (strcmp(name, "vault.json") == 0) {
         search->offline = true;
     }
+    search->plain |= strcmp(name, LETHE_PLAIN_MARK) == 0;
     while (bytes && fd >= 0 && (got = read(fd, bytes, CHUNK)) > 0) {
         struct drill_bytes measured;
         size_t len;
@@ -217,9 +220,9 @@ enum lethe_err drill_device(struct drill *drill)
     }
     (void)json_object_set_new(
         drill->report, "device",
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:f}", "files", (json_int_t)search.files, "bytes",
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:f}", "files", (json_int_t)search.files, "bytes",
                   (json_int_t)search.bytes, "with_marks", (json_int_t)search.marked, "told_from_noise",
                   (json_int_t)search.odd, "with_parts_of_key_slots", (json_int_t)search.with_slots,
-                  "kept_for_offline", search.offline, "least_p", search.least_p));
+                  "kept_for_offline", search.offline, "kept_in_the_clear", search.plain, "least_p", search.least_p));
     return err;
 }

@@ -183,9 +183,13 @@ static void judge_device(struct drill *drill, const json_t *device, json_t *adve
                  !weakness_named(drill, "no noise on the device") &&
                  !weakness_named(drill, "key slots on the device");
     bool offline = json_is_true(json_object_get(device, "kept_for_offline"));
+    bool plain = json_is_true(json_object_get(device, "kept_in_the_clear"));
 
     add_verdict(adversaries, "unmounted device alone", clean ? CLAIM_HOLDS : CLAIM_BROKEN,
                 !clean    ? "Finds something to read, or files that are no noise."
+                : plain   ? "Finds nothing to read in files. But mounting with -o cache=plain has kept photos in the "
+                            "clear in the cache folder: what a disk keeps of deleted files can be read, unless it is "
+                            "encrypted below."
                 : offline ? "Has to guess the passphrase: mounting with --offline keeps the key slots here. "
                             "The rest is noise."
                           : "Finds nothing to read: state and cache are noise, but for the device secret.",

@@ -24,6 +24,8 @@
 
 #include "fs/mount/control.h"
 #include "fs/mount/fuse.h"
+#include "fs/mount/passer.h"
+#include "fs/mount/plain.h"
 #include "fs/mount/status.h"
 #include "fs/vault/watch.h"
 #include "lethe/log.h"
@@ -38,6 +40,8 @@ struct daemon {
     struct lethe_session *session;
     struct lethe_fuse *fuse;
     struct lethe_readahead *readahead;
+    struct lethe_passer *passer; /* with cache=plain, where it can be */
+    struct lethe_plain *plain;
     struct lethe_control *control;
     int ready; /* write end of the parent's pipe, or -1 */
 };
@@ -278,6 +282,69 @@ static void forget_cached(void *context, uint64_t ino)
     lethe_fuse_invalidate(daemon->fuse, ino);
 }
 
+/* The session, and all that has threads of its own. */
+static enum lethe_err open_all(struct daemon *daemon)
+{
+    const struct lethe_daemon_options *options = daemon->options;
+    struct lethe_session_options session = options->session;
+    enum lethe_err err;
+
+    session.interrupted = lethe_fuse_interrupted;
+    session.persistent = true;
+    err = lethe_session_open(&session, &daemon->session);
+    explicit_bzero((void *)(uintptr_t)options->session.passphrase, options->session.passphrase_len);
+    if (!err && options->session.at == INT64_MAX) {
+        err = lethe_control_new(daemon->session, &daemon->control);
+    }
+    if (!err && !options->no_readahead) {
+        err = lethe_readahead_new(daemon->session->tree, daemon->session->contents, daemon->session->restorer,
+                                  &daemon->readahead);
+    }
+    if (!err && daemon->passer) {
+        err = lethe_plain_new(daemon->session->tree, daemon->session->contents, daemon->passer,
+                              daemon->session->state_dir, daemon->session->cache_dir, &daemon->plain);
+    }
+    return err;
+}
+
+/* Threads inherit what the one that starts them may do. */
+static void *open_renounced(void *argument)
+{
+    struct daemon *daemon = argument;
+    enum lethe_err err = lethe_passer_renounce();
+
+    return (void *)(uintptr_t)(err ? err : open_all(daemon));
+}
+
+/*
+ * With a helper that keeps CAP_SYS_ADMIN, nothing of this process does but this thread, until it has mounted: opening is
+ * left to another.
+ */
+static enum lethe_err open_apart(struct daemon *daemon)
+{
+    pthread_t thread;
+    void *result;
+
+    if (pthread_create(&thread, NULL, open_renounced, daemon)) {
+        return LETHE_ERR_NOMEM;
+    }
+    pthread_join(thread, &result);
+    return (enum lethe_err)(uintptr_t)result;
+}
+
+static enum lethe_err start_passer(struct daemon *daemon)
+{
+    const struct lethe_daemon_options *options = daemon->options;
+    enum lethe_err err = lethe_passer_new(options->mountpoint, options->session.passphrase,
+                                          options->session.passphrase_len, daemon->ready, &daemon->passer);
+
+    if (err == LETHE_ERR_DENIED) {
+        lethe_log(LETHE_LOG_WARN, "cache=plain needs CAP_SYS_ADMIN (mount as root): going on with ordinary reads");
+        err = LETHE_OK;
+    }
+    return err;
+}
+
 static enum lethe_err serve(struct daemon *daemon)
 {
     const struct lethe_daemon_options *options = daemon->options;
@@ -294,13 +361,14 @@ static enum lethe_err serve(struct daemon *daemon)
         .stopping = stop_publisher,
         .context = daemon,
     };
-    struct lethe_session_options session = options->session;
-    enum lethe_err err;
+    enum lethe_err err = LETHE_OK;
 
-    session.interrupted = lethe_fuse_interrupted;
-    session.persistent = true;
-    err = lethe_session_open(&session, &daemon->session);
-    explicit_bzero((void *)(uintptr_t)options->session.passphrase, options->session.passphrase_len);
+    if (options->plain && !options->read_only) {
+        lethe_log(LETHE_LOG_WARN, "cache=plain is for read-only mounts (-o ro): going on with ordinary reads");
+    } else if (options->plain) {
+        err = start_passer(daemon);
+    }
+    err = err ? err : daemon->passer ? open_apart(daemon) : open_all(daemon);
     if (err) {
         return err;
     }
@@ -308,16 +376,12 @@ static enum lethe_err serve(struct daemon *daemon)
     fuse.write_through = lethe_vault_settings(daemon->session->vault)->fidelity == LETHE_FIDELITY_LOSSY;
     fuse.contents = daemon->session->contents;
     fuse.committer = daemon->session->committer;
-    if (options->session.at == INT64_MAX) {
-        err = lethe_control_new(daemon->session, &daemon->control);
-    }
-    if (!err && !options->no_readahead) {
-        err = lethe_readahead_new(daemon->session->tree, daemon->session->contents, daemon->session->restorer,
-                                  &daemon->readahead);
-        fuse.readahead = daemon->readahead;
-    }
-    if (!err) {
-        err = lethe_fuse_mount(&fuse, &daemon->fuse);
+    fuse.readahead = daemon->readahead;
+    fuse.plain = daemon->plain;
+    fuse.passer = daemon->passer;
+    err = lethe_fuse_mount(&fuse, &daemon->fuse);
+    if (!err && daemon->passer) {
+        err = lethe_passer_renounce();
     }
     if (!err) {
         catch_signals(daemon->fuse);
@@ -326,6 +390,9 @@ static enum lethe_err serve(struct daemon *daemon)
         err = lethe_fuse_serve(daemon->fuse, on_ready, daemon);
         signalled = NULL;
         atomic_store(&daemon->session->changed, NULL);
+        if (daemon->passer) {
+            lethe_passer_unmount(daemon->passer);
+        }
         lethe_fuse_unmount(daemon->fuse);
     }
     return err;
@@ -369,6 +436,8 @@ static enum lethe_err run(struct daemon *daemon)
     if (daemon->session && daemon->options->session.at == INT64_MAX) { /* one of the past has a folder to remove */
         leave_in_time(daemon->session);
     }
+    lethe_plain_free(daemon->plain);
+    lethe_passer_free(daemon->passer);
     lethe_readahead_free(daemon->readahead);
     lethe_control_free(daemon->control);
     closing = lethe_session_close(daemon->session);

@@ -15,6 +15,7 @@ struct lethe_daemon_options {
     bool allow_other;
     bool sync_vault;
     bool no_readahead;
+    bool plain; /* cache=plain, where this machine can */
     const char *more; /* further mount options, or NULL */
 };
 

@@ -178,6 +178,13 @@ enum lethe_err lethe_fuse_mount(const struct lethe_fuse_options *options, struct
     fuse->mounted = true;
     look_up_device(fuse, options->mountpoint);
     lethe_fuse_wire_install(fuse->session);
+    if (options->passer) {
+        err = lethe_passer_connect(options->passer, fuse_session_fd(fuse->session));
+        if (err) {
+            lethe_log(LETHE_LOG_ERROR, "the helper process of cache=plain does not answer: mount without it");
+            goto out;
+        }
+    }
     *out = fuse;
     fuse = NULL;
 out:

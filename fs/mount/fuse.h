@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <sys/statvfs.h>
 
+#include "fs/mount/plain.h"
 #include "fs/mount/readahead.h"
 #include "fs/tree/tree.h"
 
@@ -23,6 +24,8 @@ struct lethe_fuse_options {
     struct lethe_contents *contents;
     struct lethe_committer *committer;
     struct lethe_readahead *readahead; /* told of reads and listings; may be NULL */
+    struct lethe_plain *plain;         /* decides which opens the kernel serves itself; may be NULL */
+    struct lethe_passer *passer;       /* with plain: told of the connection */
     /* user.lethefs.NAME of an inode: appends text to out; LETHE_ERR_NOT_FOUND when there is no such. */
     enum lethe_err (*virtual_xattr)(void *context, uint64_t ino, const char *name, struct lethe_buf *out);
     /* Waits until everything written so far is in the vault (for sync_vault). */

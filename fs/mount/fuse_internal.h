@@ -81,6 +81,10 @@ bool lethe_fuse_loses_sgid(fuse_req_t req, fuse_ino_t ino);
 void lethe_fuse_wire_install(struct fuse_session *session);
 /* Whether that was agreed with the kernel. */
 bool lethe_fuse_wire_killpriv(void);
+/* After the kernel's INIT: whether it offers passthrough of opens (Linux 6.9); asks it for that. */
+bool lethe_fuse_wire_ask_passthrough(void);
+/* The reply to an open that this thread sends next hands it to the file with this number. */
+void lethe_fuse_wire_pass(int32_t number);
 /* Whether the create request that this thread read last stands for O_TMPFILE. */
 bool lethe_fuse_wire_tmpfile(void);
 /* Whether the request that this thread read last asks for set-id bits to be cleared (only then). */

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "fs/errno.h"
+#include "lethe/log.h"
 
 #define TIMEOUT 3600.0
 
@@ -125,6 +126,14 @@ static void op_init(void *context, struct fuse_conn_info *conn)
     }
     if (fuse->options.write_through) {
         conn->want &= ~(unsigned)FUSE_CAP_WRITEBACK_CACHE;
+    }
+    if (fuse->options.plain) {
+        if (lethe_fuse_wire_ask_passthrough()) {
+            conn->want &= ~(unsigned)FUSE_CAP_WRITEBACK_CACHE; /* the kernel has not both */
+            lethe_plain_begin(fuse->options.plain);
+        } else {
+            lethe_log(LETHE_LOG_WARN, "cache=plain needs Linux 6.9 or later and libfuse 3.14: going on with ordinary reads");
+        }
     }
     conn->max_write = LETHE_FUSE_MAX_IO;
     conn->max_read = LETHE_FUSE_MAX_IO;
@@ -293,6 +302,12 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
                          : lethe_tree_rename(tree_of(req), parent, name, new_parent, new_name, flags));
 }
 
+static void release(fuse_req_t req, fuse_ino_t ino, struct lethe_file *file)
+{
+    lethe_plain_release(fuse_of(req)->options.plain, ino, lethe_tree_tag_of(file));
+    lethe_tree_release_file(file);
+}
+
 static int open_file(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 {
     struct lethe_file *file;
@@ -317,7 +332,9 @@ static int open_file(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 {
-    int error = open_file(req, ino, info);
+    struct lethe_plain *plain = fuse_of(req)->options.plain;
+    int32_t number;
+    int error = plain && (info->flags & O_ACCMODE) != O_RDONLY ? -EROFS : open_file(req, ino, info);
 
     /* Reads may be served by the page cache: this is the last that is heard of them. */
     if (!error && (info->flags & O_ACCMODE) == O_RDONLY && lethe_tree_accessed(file_of(info))) {
@@ -325,8 +342,18 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
     }
     if (error) {
         reply_error(req, error);
-    } else if (fuse_reply_open(req, info)) {
-        lethe_tree_release_file(file_of(info)); /* interrupted: the kernel will not release it */
+        return;
+    }
+    number = lethe_plain_open(plain, ino);
+    if (number < 0) {
+        lethe_tree_release_file(file_of(info));
+        reply_error(req, number);
+        return;
+    }
+    lethe_tree_tag(file_of(info), number > 0);
+    lethe_fuse_wire_pass(number);
+    if (fuse_reply_open(req, info)) {
+        release(req, ino, file_of(info)); /* interrupted: the kernel will not release it */
     }
 }
 
@@ -388,8 +415,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 {
-    (void)ino;
-    lethe_tree_release_file(file_of(info));
+    release(req, ino, file_of(info));
     fuse_reply_err(req, 0);
 }
 

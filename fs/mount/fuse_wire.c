@@ -7,6 +7,8 @@
  * write; with it, a flag in write, open, create and setattr requests tells when set-id bits must be cleared,
  * and doing so is ours.
  *
+ * FUSE_PASSTHROUGH. The kernel does reads of a file on another one, whose number is in the reply to its open.
+ *
  * FUSE_TMPFILE. libfuse would say that there is no such request; it is handed to it as one that it knows.
  */
 #include "fs/mount/fuse_internal.h"
@@ -19,12 +21,28 @@
 
 #include "lethe/log.h"
 
-static atomic_bool agreed;
+static atomic_bool agreed, passthrough_offered, passthrough_wanted;
 static _Thread_local bool kills, tmpfile_wanted;
+static _Thread_local int32_t passed;
+
+/* Of <linux/fuse.h> since Linux 6.9. */
+#define PASSTHROUGH_FLAG2 (1u << 5)
+#define OPEN_PASSTHROUGH (1u << 7)
 
 bool lethe_fuse_wire_killpriv(void)
 {
     return atomic_load_explicit(&agreed, memory_order_relaxed);
+}
+
+bool lethe_fuse_wire_ask_passthrough(void)
+{
+    atomic_store(&passthrough_wanted, atomic_load(&passthrough_offered));
+    return atomic_load(&passthrough_wanted);
+}
+
+void lethe_fuse_wire_pass(int32_t number)
+{
+    passed = number;
 }
 
 bool lethe_fuse_wire_kills(void)
@@ -66,6 +84,10 @@ static void look(uint8_t *message, size_t len)
         if (field(message, len, offsetof(struct fuse_init_in, flags)) & FUSE_HANDLE_KILLPRIV_V2) {
             atomic_store(&init_unique, header.unique);
         }
+        if (field(message, len, offsetof(struct fuse_init_in, flags)) & FUSE_INIT_EXT) {
+            atomic_store(&passthrough_offered,
+                         field(message, len, offsetof(struct fuse_init_in, flags2)) & PASSTHROUGH_FLAG2);
+        }
         break;
     case FUSE_WRITE:
         kills = field(message, len, offsetof(struct fuse_write_in, write_flags)) & FUSE_WRITE_KILL_SUIDGID;
@@ -90,6 +112,10 @@ static void look(uint8_t *message, size_t len)
     }
 }
 
+/* The fields backing_id and max_stack_depth, which older headers have no names for. */
+#define BACKING_ID_AT (offsetof(struct fuse_open_out, open_flags) + sizeof(uint32_t))
+#define STACK_DEPTH_AT (offsetof(struct fuse_init_out, flags2) + sizeof(uint32_t))
+
 static ssize_t wire_read(int fd, void *buffer, size_t len, void *context)
 {
     ssize_t got = read(fd, buffer, len);
@@ -101,13 +127,36 @@ static ssize_t wire_read(int fd, void *buffer, size_t len, void *context)
     return got;
 }
 
+/* The reply to an open. */
+static ssize_t write_passed(int fd, struct iovec *parts, int count)
+{
+    struct fuse_open_out open;
+    struct iovec own[2];
+    int32_t number = passed;
+
+    passed = 0;
+    if (count != 2 || parts[1].iov_len != sizeof(open)) {
+        return writev(fd, parts, count);
+    }
+    memcpy(&open, parts[1].iov_base, sizeof(open));
+    open.open_flags = OPEN_PASSTHROUGH; /* goes with no other flag of ours */
+    memcpy((uint8_t *)&open + BACKING_ID_AT, &number, sizeof(number));
+    own[0] = parts[0];
+    own[1] = (struct iovec){.iov_base = &open, .iov_len = sizeof(open)};
+    return writev(fd, own, 2);
+}
+
 static ssize_t wire_writev(int fd, struct iovec *parts, int count, void *context)
 {
     struct fuse_out_header header;
+    const uint32_t depth = 1; /* the copies lie on a file system that stands on none */
     struct fuse_init_out init;
     struct iovec own[2];
 
     (void)context;
+    if (passed) {
+        return write_passed(fd, parts, count);
+    }
     if (atomic_load_explicit(&agreed, memory_order_relaxed) || count != 2 ||
         parts[0].iov_len != sizeof(header)) {
         return writev(fd, parts, count);
@@ -121,6 +170,11 @@ static ssize_t wire_writev(int fd, struct iovec *parts, int count, void *context
     memset(&init, 0, sizeof(init));
     memcpy(&init, parts[1].iov_base, parts[1].iov_len);
     init.flags |= FUSE_HANDLE_KILLPRIV_V2;
+    if (atomic_load(&passthrough_wanted) && parts[1].iov_len == sizeof(init)) {
+        init.flags |= FUSE_INIT_EXT;
+        init.flags2 |= PASSTHROUGH_FLAG2;
+        memcpy((uint8_t *)&init + STACK_DEPTH_AT, &depth, sizeof(depth));
+    }
     own[0] = (struct iovec){.iov_base = &header, .iov_len = sizeof(header)};
     own[1] = (struct iovec){.iov_base = &init, .iov_len = parts[1].iov_len};
     atomic_store(&agreed, true);
@@ -133,6 +187,8 @@ void lethe_fuse_wire_install(struct fuse_session *session)
 
     atomic_store(&agreed, false);
     atomic_store(&init_unique, 0);
+    atomic_store(&passthrough_offered, false);
+    atomic_store(&passthrough_wanted, false);
     if (fuse_session_custom_io(session, &io, fuse_session_fd(session))) {
         lethe_log(LETHE_LOG_WARN, "libfuse refuses custom I/O functions; small writes will be slower");
     }

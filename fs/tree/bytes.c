@@ -165,6 +165,16 @@ int lethe_tree_open_file(struct lethe_tree *tree, uint64_t ino, int flags, struc
     return error;
 }
 
+void lethe_tree_tag(struct lethe_file *file, bool tag)
+{
+    file->tag = tag;
+}
+
+bool lethe_tree_tag_of(const struct lethe_file *file)
+{
+    return file->tag;
+}
+
 void lethe_tree_release_file(struct lethe_file *file)
 {
     struct lethe_tree *tree;

@@ -89,7 +89,7 @@ struct lethe_inode {
 struct lethe_file {
     struct lethe_tree *tree;
     struct lethe_inode *inode; /* holds a reference */
-    bool writer, no_atime;
+    bool writer, no_atime, tag;
     struct lethe_file *previous, *next; /* all open files, guarded by cache */
 };
 

@@ -134,6 +134,9 @@ bool lethe_tree_accessed(struct lethe_file *file);
 int lethe_tree_tmpfile(struct lethe_tree *tree, uint64_t parent, mode_t mode, int flags, const struct lethe_owner *owner,
                        struct stat *attr, struct lethe_file **out);
 void lethe_tree_release_file(struct lethe_file *file);
+/* A mark of the caller's, false at first; set before anybody else has the file. */
+void lethe_tree_tag(struct lethe_file *file, bool tag);
+bool lethe_tree_tag_of(const struct lethe_file *file);
 int lethe_tree_read(struct lethe_file *file, uint64_t offset, void *buffer, size_t len, size_t *got);
 /* kill_suid as FUSE says. Waits for room in the content store first (ENOSPC when nothing moves). */
 int lethe_tree_write(struct lethe_file *file, uint64_t offset, const void *bytes, size_t len, bool kill_suid);
