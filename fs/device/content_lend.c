@@ -24,7 +24,7 @@ struct lethe_lent {
     struct lethe_buf bytes; /* owned, never changed */
     /* The store lock guards the rest. */
     unsigned references; /* the list's, and of those who use the bytes without the lock */
-    bool listed, settled, cached;
+    bool settled, cached;
     size_t read;     /* bytes that were read, each once if nobody reads twice */
     unsigned ticks;  /* since it was settled */
     struct lethe_lent *next; /* older */
@@ -54,7 +54,6 @@ static void unlist(struct lethe_lent **link, struct lethe_lent **surplus)
 
     *link = lent->next;
     lent->next = NULL;
-    lent->listed = false;
     if (unref(lent)) {
         lent->next = *surplus;
         *surplus = lent;
@@ -126,7 +125,7 @@ enum lethe_err lethe_content_lend(struct lethe_content *content, uint64_t offset
         return LETHE_ERR_NOMEM;
     }
     *lent = (struct lethe_lent){
-        .content = content->id, .offset = offset, .bytes = *bytes, .references = 2, .listed = true};
+        .content = content->id, .offset = offset, .bytes = *bytes, .references = 2};
     *bytes = (struct lethe_buf){0};
     pthread_mutex_lock(&store->lock);
     lent->next = store->lent;

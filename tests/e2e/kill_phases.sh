@@ -72,8 +72,10 @@ for round in $(seq "$ROUNDS"); do
         gc)
             "$LETHEFS" sync "$MNT"
             "$LETHEFS" gc "$VAULT" --keep 0s --passfile "$PASS" >/dev/null 2>&1 &
+            collecting=$!
             nap 200
             kill_daemon "$pid"
+            while kill -0 $collecting 2>/dev/null; do sleep 0.02; done # begun late, it has the device's lock itself
             ;;
         passwd | key)
             if [ $phase = passwd ]; then
