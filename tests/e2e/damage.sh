@@ -55,18 +55,10 @@ same_files() { # FOLDER FILE...
 size=$(stat -c %s "$STATE/meta-wal")
 rm "$STATE/meta-wal"
 refused 4 "no log"
-truncate -s 0 "$STATE/meta-wal"
-refused 4 "an empty log"
-truncate -s $((size / 2)) "$STATE/meta-wal"
-refused 4 "half a log"
 truncate -s $((size - 10)) "$STATE/meta-wal"
 refused 4 "a log without its end"
-dd if=/dev/zero of="$STATE/meta-wal" bs=4096 count=1 conv=notrunc status=none
-refused 4 "a log without its beginning"
 rm "$STATE/meta"
 refused 4 "no database"
-truncate -s 0 "$STATE/meta"
-refused 4 "an empty database"
 head -c 100000 /dev/urandom >"$STATE/meta"
 refused 4 "noise for a database"
 rm "$STATE/device-secret"

@@ -226,7 +226,7 @@ static void test_collect_faults(void **state)
 
     (void)state;
     make_history(&fixture);
-    collect_cut_short(&fixture, 20, 7, false);
+    collect_cut_short(&fixture, 12, 9, false);
 }
 
 static void publish_meanwhile(void *context)
