@@ -3,6 +3,7 @@
 # with its own state and cache, and leaves nothing mounted. SEED (printed; always the same in the quick form) makes
 # a run repeatable.
 set -Eeuo pipefail
+umask 022 # whatever the caller has: some tests are other users too
 
 # No command stops a test without a word: which one, where, and on whose behalf.
 stopped() {
@@ -49,7 +50,7 @@ fail() {
 }
 
 mounted() {
-    grep -q " $1 fuse.lethefs " /proc/self/mountinfo || grep -q " $1 .*fuse.lethefs" /proc/self/mountinfo
+    grep -q " ${1// /\\\\040} .*fuse.lethefs" /proc/self/mountinfo # where a space stands as \040
 }
 
 # The daemon of this test's vault, by its control answer.

@@ -105,7 +105,7 @@ cat "$MNT/landscape-1.png" >/dev/null 2>&1 && fail "a degraded picture is taken 
 
 # It returns: everything goes on by itself, and what was written meanwhile is published.
 mv "$WORK/unplugged" "$SECOND"
-"$LETHEFS" sync "$MNT"
+"$LETHEFS" sync "$MNT" --timeout 300s # it looks for the store once in a while
 for file in "$MNT"/*; do # a slow build may take longer than the second that this mount waits
     tries=0
     until cat "$file" >/dev/null 2>&1; do
