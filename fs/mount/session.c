@@ -830,7 +830,9 @@ static enum lethe_err open_publisher(struct lethe_session *session, const struct
     err = lethe_publisher_new(&publisher, &session->publisher);
     if (!err) {
         lethe_contents_set_pressure(session->contents, press, session);
-        lethe_contents_set_plenty(session->contents, EARLY_CUT, suggest, session);
+        if (lethe_known_kind(session->location)) { /* a line has room beside programs, a disk and processors do not */
+            lethe_contents_set_plenty(session->contents, EARLY_CUT, suggest, session);
+        }
         lethe_watch_on_return(session->watch, store_is_back, session);
         if (session->second_watch) {
             lethe_watch_on_return(session->second_watch, store_is_back, session);
