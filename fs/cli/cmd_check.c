@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "fs/mount/control.h"
 #include "fs/mount/session.h"
 #include "fs/vault/check.h"
 #include "fs/vault/gc.h"
@@ -15,6 +17,7 @@
 
 #define FOR_EVER ((int64_t)200 * 365 * 86400)
 #define DEPTH_MAX 4096
+#define SYNC_MS 60000
 
 struct checking {
     pthread_mutex_t lock;
@@ -93,7 +96,7 @@ static json_t *name_faults(struct lethe_db *db, const json_t *lines)
         struct lethe_buf path = {0};
         long long ino;
 
-        if (sscanf(json_string_value(line), "inode %lld", &ino) == 1) {
+        if (db && sscanf(json_string_value(line), "inode %lld", &ino) == 1) {
             (void)json_object_set_new(fault, "inode", json_integer(ino));
             if (find_path(db, ino, 0, &path)) {
                 json_t *text = json_stringn((const char *)path.data, path.len);
@@ -137,6 +140,127 @@ static enum lethe_err remove_strays(const char *location, const struct lethe_cli
     return err;
 }
 
+/*
+ * A rollback: the vault's history on its own is as good as it was then, but this device has seen more of it. The mount on
+ * it knows, or its database. Both are no part of the vault: what ails them is said by others.
+ */
+static enum lethe_err compare_known(const struct lethe_session *session, struct checking *checking)
+{
+    struct lethe_db *db = NULL;
+    struct lethe_head head;
+    json_t *answer = NULL;
+    size_t before = json_array_size(checking->faults);
+    uint64_t known = 0;
+    char path[4096], line[256];
+    int lock = -1;
+    enum lethe_err err, result = LETHE_OK;
+
+    (void)!lethe_control_call_state(session->state_dir, "status", NULL, NULL, &answer, NULL);
+    if (answer) {
+        known = (uint64_t)json_integer_value(json_object_get(answer, "epoch"));
+        json_decref(answer);
+        err = lethe_head_get(session->vault, &head, NULL);
+        if (!err && head.epoch < known && lethe_vault_binding(session->vault) != LETHE_BINDING_OURS) {
+            snprintf(line, sizeof line, "the vault was rolled back or replaced: it shows epoch %llu, this device has seen"
+                     " epoch %llu", (unsigned long long)head.epoch, (unsigned long long)known);
+            on_fault(checking, line);
+            err = LETHE_ERR_INTEGRITY;
+        }
+        return err;
+    }
+    snprintf(path, sizeof path, "%s/meta", session->state_dir);
+    err = lethe_session_lock(session->state_dir, &lock);
+    err = err ? err : lethe_db_open(path, session->device_root, false, &db);
+    if (!err) {
+        result = lethe_publisher_check(session->vault, db, false);
+        result = result == LETHE_ERR_CONFLICT ? LETHE_OK : result; /* another device has gone on */
+    }
+    lethe_db_close(db);
+    if (lock >= 0) {
+        close(lock);
+    }
+    while (!result && json_array_size(checking->faults) > before) {
+        (void)json_array_remove(checking->faults, before);
+    }
+    return result;
+}
+
+/* All that can be looked at: *opened tells whether the tree could be read. *faults receives what was found. */
+static enum lethe_err look(const char *location, const struct lethe_cli_access *access, bool deep,
+                           struct lethe_check_result *result, json_t **faults, bool *opened)
+{
+    struct checking checking = {.lock = PTHREAD_MUTEX_INITIALIZER, .faults = json_array()};
+    struct lethe_session *session = NULL;
+    enum lethe_err err, known;
+
+    *result = (struct lethe_check_result){0};
+    lethe_log_set_sink(on_log, &checking);
+    err = lethe_cli_session(location, access, LETHE_CLI_PUBLISHED, &session);
+    *opened = !err;
+    if (!err) {
+        struct lethe_check_options check = {.vault = session->vault,
+                                            .db = session->db,
+                                            .pool = session->pool,
+                                            .deep = deep,
+                                            .fault = on_fault,
+                                            .progress = on_progress,
+                                            .context = &checking};
+
+        known = compare_known(session, &checking);
+        lethe_progress_start(&checking.progress, "checking");
+        err = lethe_check_run(&check, result);
+        lethe_progress_end(&checking.progress);
+        result->tree_faults += known == LETHE_ERR_INTEGRITY;
+        err = err ? err : known;
+    } else {
+        result->tree_faults = json_array_size(checking.faults);
+    }
+    lethe_log_set_sink(NULL, NULL);
+    *faults = name_faults(session ? session->db : NULL, checking.faults);
+    if (err && err != LETHE_ERR_INTEGRITY) {
+        size_t i;
+        const json_t *line;
+
+        json_array_foreach(checking.faults, i, line) /* they say what kept it from looking */
+        {
+            lethe_log(LETHE_LOG_ERROR, "%s", json_string_value(line));
+        }
+    }
+    json_decref(checking.faults);
+    if (lethe_session_close(session) && !err) {
+        err = LETHE_ERR_IO;
+    }
+    return err;
+}
+
+/* The journal, written anew by the mount of this device, or from what it knows. Errors have been said. */
+static enum lethe_err mend_journal(const char *location, const struct lethe_cli_access *access)
+{
+    struct lethe_session *session = NULL;
+    json_t *answer = NULL;
+    char *state_dir = NULL;
+    enum lethe_err err = lethe_cli_state_dir(location, access, &state_dir), closing;
+
+    err = err ? err : lethe_control_call_state(state_dir, "verify 0", NULL, NULL, &answer, NULL);
+    free(state_dir);
+    if (answer) {
+        json_decref(answer);
+    } else {
+        err = lethe_cli_session(location, access, LETHE_CLI_PRESENT, &session);
+        if (err) {
+            return err;
+        }
+        lethe_publisher_verify(session->publisher);
+        err = lethe_publisher_sync(session->publisher, SYNC_MS);
+        closing = lethe_session_close(session);
+        err = err ? err : closing;
+    }
+    if (err) {
+        (void)lethe_cli_fail(err, "%s: its journal could not be written anew: %s", location, lethe_err_str(err));
+    }
+    return err;
+}
+
 static void print_faults(const json_t *faults)
 {
     const json_t *fault;
@@ -173,11 +297,10 @@ int lethe_cmd_check(int argc, char **argv)
                                           .min_args = 1,
                                           .max_args = 1,
                                           .options = options};
-    struct checking checking = {.lock = PTHREAD_MUTEX_INITIALIZER};
     struct lethe_check_result result = {0};
     struct lethe_gc_result strays = {0};
-    struct lethe_session *session = NULL;
     json_t *faults = NULL;
+    bool opened, mended = false;
     char text[32];
     size_t count;
     enum lethe_err err, repairing = LETHE_OK;
@@ -186,45 +309,31 @@ int lethe_cmd_check(int argc, char **argv)
     if (code >= 0) {
         return code;
     }
-    err = lethe_cli_session(args[0], &access, LETHE_CLI_PUBLISHED, &session);
-    if (err) {
-        return lethe_exit_code(err);
-    }
-    struct lethe_check_options check = {.vault = session->vault,
-                                        .db = session->db,
-                                        .pool = session->pool,
-                                        .deep = deep,
-                                        .fault = on_fault,
-                                        .progress = on_progress,
-                                        .context = &checking};
-
-    checking.faults = json_array();
-    lethe_progress_start(&checking.progress, "checking");
-    lethe_log_set_sink(on_log, &checking);
-    err = lethe_check_run(&check, &result);
-    lethe_log_set_sink(NULL, NULL);
-    lethe_progress_end(&checking.progress);
-    faults = name_faults(session->db, checking.faults);
-    json_decref(checking.faults);
-    if (lethe_session_close(session) && !err) {
-        err = LETHE_ERR_IO;
+    err = look(args[0], &access, deep, &result, &faults, &opened);
+    if (err == LETHE_ERR_INTEGRITY && !opened && repair && !mend_journal(args[0], &access)) {
+        json_decref(faults);
+        err = look(args[0], &access, deep, &result, &faults, &opened);
+        mended = opened;
     }
     if (err && err != LETHE_ERR_INTEGRITY) {
         json_decref(faults);
-        return lethe_cli_fail(err, "%s could not be checked: %s", args[0], lethe_err_str(err));
+        return opened ? lethe_cli_fail(err, "%s could not be checked: %s", args[0], lethe_err_str(err))
+                      : lethe_exit_code(err);
     }
-    if (repair) {
+    if (repair && opened && !mended) { /* what leads to the damage stays, for a copy of the vault may mend it */
         repairing = remove_strays(args[0], &access, &strays);
     }
     code = lethe_exit_code(err ? err : repairing);
     if (json) {
         json_t *object =
-            json_pack("{s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "ok", err == LETHE_OK, "deep", deep,
+            json_pack("{s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "ok", err == LETHE_OK, "deep", deep, "readable",
+                      opened,
                       "files", (json_int_t)result.files, "objects", (json_int_t)result.objects, "bytes",
                       (json_int_t)result.bytes, "damaged", (json_int_t)result.damaged, "tree_faults",
                       (json_int_t)result.tree_faults, "faults", faults);
 
         if (repair && object) {
+            (void)json_object_set_new(object, "journal_mended", json_boolean(mended));
             (void)json_object_set_new(object, "strays_removed", json_integer((json_int_t)strays.objects));
             (void)json_object_set_new(object, "not_repaired",
                                       json_integer((json_int_t)(result.damaged + result.tree_faults)));
@@ -233,6 +342,14 @@ int lethe_cmd_check(int argc, char **argv)
     }
     print_faults(faults);
     json_decref(faults);
+    if (!opened) {
+        fflush(stdout);
+        return lethe_cli_fail(LETHE_ERR_INTEGRITY, "%s is damaged where its history is kept: nothing else could be looked"
+                              " at", args[0]);
+    }
+    if (mended) {
+        printf("the journal was damaged, and is written anew from this device: past moments before that are lost\n");
+    }
     printf("%" PRIu64 " files, %" PRIu64 " objects, %s: ", result.files, result.objects,
            lethe_cli_bytes(result.bytes, text));
     if (err) {

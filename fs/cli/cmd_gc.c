@@ -10,6 +10,8 @@
 #include "fs/mount/session.h"
 #include "fs/vault/gc.h"
 
+#define SYNC_MS 60000
+
 /* In a session of this command's own; the rows of what went are published at once. */
 static enum lethe_err collect(const char *location, const struct lethe_cli_access *access, int64_t keep,
                               struct lethe_gc_result *result)
@@ -23,12 +25,17 @@ static enum lethe_err collect(const char *location, const struct lethe_cli_acces
     struct lethe_gc_options options = {
         .vault = session->vault, .db = session->db, .committer = session->committer, .keep_seconds = keep};
 
-    err = lethe_publisher_sync(session->publisher, 60000);
+    err = lethe_publisher_sync(session->publisher, SYNC_MS);
     if (!err) {
         err = lethe_gc_run(&options, result);
     }
+    if (err == LETHE_ERR_INTEGRITY) { /* a journal that this device can mend */
+        lethe_publisher_verify(session->publisher);
+        err = lethe_publisher_sync(session->publisher, SYNC_MS);
+        err = err ? err : lethe_gc_run(&options, result);
+    }
     if (!err) {
-        err = lethe_publisher_sync(session->publisher, 60000);
+        err = lethe_publisher_sync(session->publisher, SYNC_MS);
     }
     closing = lethe_session_close(session);
     err = err ? err : closing;
@@ -58,6 +65,7 @@ static enum lethe_err ask_mount(const char *location, const struct lethe_cli_acc
     }
     result->objects = (uint64_t)json_integer_value(json_object_get(answer, "objects"));
     result->bytes = (uint64_t)json_integer_value(json_object_get(answer, "bytes_freed"));
+    result->broken = json_is_true(json_object_get(answer, "broken"));
     json_decref(answer);
     if (err) {
         err = err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_INTEGRITY : err;
@@ -108,8 +116,13 @@ int lethe_cmd_gc(int argc, char **argv)
     }
     if (json) {
         return lethe_cli_print_json(
-            json_pack("{s:I, s:I}", "objects", (json_int_t)result.objects, "bytes", (json_int_t)result.bytes),
+            json_pack("{s:I, s:I, s:b}", "objects", (json_int_t)result.objects, "bytes", (json_int_t)result.bytes,
+                      "broken", result.broken),
             LETHE_EXIT_DONE);
+    }
+    if (result.broken) {
+        printf("the history that is to be kept is damaged: nothing is collected; 'lethefs gc --keep 0s' gives the past"
+               " up\n");
     }
     printf("%" PRIu64 " objects removed, %s\n", result.objects, lethe_cli_bytes(result.bytes, text));
     return LETHE_EXIT_DONE;

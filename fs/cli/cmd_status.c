@@ -113,6 +113,12 @@ static void print_pending(const json_t *object)
     } else {
         print_line("last error", "none");
     }
+    if (json_is_true(json_object_get(object, "journal_damaged"))) {
+        print_line("journal", "damaged in the vault: the tree is written anew from this device");
+    } else if (number(object, "journal_mended") > 0) {
+        print_line("journal", "was damaged in the vault, and is written anew since epoch %llu: past moments before that"
+                   " are lost", (unsigned long long)number(object, "journal_mended"));
+    }
     if (number(object, "damaged") > 0) {
         print_line("damaged", "%llu files lost bytes on this device: delete them, or replace them by copies",
                    (unsigned long long)number(object, "damaged"));

@@ -4,7 +4,7 @@
  * daemon. A client finds it by the extended attribute user.lethefs.control of any path in the mount.
  *
  * One request a connection, one line: "status", "sync TIMEOUT_MS", "inspect INO", "artifact INO",
- * "preview INO", "gc KEEP_SECONDS".
+ * "preview INO", "gc KEEP_SECONDS", "verify TIMEOUT_MS" (the whole journal, then as sync).
  * The answer is JSON objects, one a line. All but the last have "progress": true. The last has "err" (enum lethe_err)
  * and, for artifact and preview, "bytes": that many bytes follow.
  */

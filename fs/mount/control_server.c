@@ -25,6 +25,7 @@
 #define REQUEST_MAX 256
 #define PROGRESS_MS 200
 #define QUIET_MS 1000 /* a store that says nothing for so long is said not to answer, while it is waited for */
+#define GC_SYNC_MS 60000
 #define SEND_SECONDS 5 /* for a client that does not read */
 
 struct lethe_control {
@@ -156,6 +157,11 @@ static void answer(struct connection *connection, char *request)
         finish(connection->fd, object, LETHE_OK);
     } else if (strcmp(word, "sync") == 0) {
         answer_sync(connection, argument);
+    } else if (strcmp(word, "verify") == 0) {
+        if (session->publisher) {
+            lethe_publisher_verify(session->publisher);
+        }
+        answer_sync(connection, argument);
     } else if (strcmp(word, "inspect") == 0) {
         err = lethe_status_file(session, argument, &object);
         finish(connection->fd, object, err);
@@ -181,9 +187,15 @@ static void answer(struct connection *connection, char *request)
                                            .stop = &connection->control->stopping};
 
         err = lethe_gc_run(&options, &result);
+        if (err == LETHE_ERR_INTEGRITY && session->publisher) { /* a journal that this device can mend */
+            lethe_publisher_verify(session->publisher);
+            err = lethe_publisher_sync(session->publisher, GC_SYNC_MS);
+            err = err ? err : lethe_gc_run(&options, &result);
+        }
         object = json_object();
         (void)json_object_set_new(object, "objects", json_integer((json_int_t)result.objects));
         (void)json_object_set_new(object, "bytes_freed", json_integer((json_int_t)result.bytes));
+        (void)json_object_set_new(object, "broken", json_boolean(result.broken));
         finish(connection->fd, object, err);
     } else {
         finish(connection->fd, NULL, err);

@@ -291,6 +291,7 @@ static enum lethe_err open_all(struct daemon *daemon)
 
     session.interrupted = lethe_fuse_interrupted;
     session.persistent = true;
+    session.verify = LETHE_VERIFY_QUICKLY;
     err = lethe_session_open(&session, &daemon->session);
     explicit_bzero((void *)(uintptr_t)options->session.passphrase, options->session.passphrase_len);
     if (!err && options->session.at == INT64_MAX) {

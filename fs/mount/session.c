@@ -800,6 +800,7 @@ static enum lethe_err open_publisher(struct lethe_session *session, const struct
         .tree = session->tree,
         .interval_ms = options->epoch_ms,
         .meet = session->unseen ? meet : NULL,
+        .verify = options->verify,
         .context = session,
     };
     int64_t epoch = 0;

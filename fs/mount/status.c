@@ -99,6 +99,8 @@ static void put_publisher(struct lethe_session *session, json_t *object)
     put(object, "stored_bytes", number(status.stored_bytes));
     put(object, "stopped", json_boolean(status.stopped));
     put(object, "damaged", number(status.damaged));
+    put(object, "journal_damaged", json_boolean(status.journal_damaged));
+    put(object, "journal_mended", status.mended ? number(status.mended) : json_null());
     put(object, "last_error", status.last_error ? json_string(lethe_err_str(status.last_error)) : json_null());
     put(object, "error_since", status.last_error ? json_integer(status.error_since) : json_null());
 }

@@ -138,6 +138,7 @@ static enum lethe_err walk(struct gc *gc)
     struct lethe_id id;
     uint8_t chain[32];
     uint64_t lowest = 0; /* the oldest snapshot that a segment named */
+    uint64_t base = 0;   /* the snapshot that the newest epoch stands on: a new device needs nothing behind it */
     bool found = false;
     uint64_t epoch = 0;
     int64_t known = 0;
@@ -179,6 +180,7 @@ static enum lethe_err walk(struct gc *gc)
             gc->floor = segment.snapshot.epoch;
         }
         lowest = segment.snapshot.epoch;
+        base = epoch == head.epoch ? lowest : base;
         err = note_segment(gc, &id, &segment);
         id = segment.previous;
         memcpy(chain, segment.previous_chain, sizeof chain);
@@ -192,6 +194,12 @@ static enum lethe_err walk(struct gc *gc)
             gc->floor = 0;
         }
         epoch--;
+    }
+    if (err == LETHE_ERR_INTEGRITY && epoch < base) {
+        lethe_log(LETHE_LOG_WARN, "the vault's history is damaged at epoch %llu: nothing is collected while what is kept"
+                  " goes back further; 'lethefs gc --keep 0s' gives the past up", (unsigned long long)epoch);
+        gc->result->broken = true;
+        err = LETHE_OK;
     }
     if (!err) {
         err = note_pending(gc);
@@ -370,6 +378,9 @@ enum lethe_err lethe_gc_run(const struct lethe_gc_options *options, struct lethe
     *result = (struct lethe_gc_result){0};
     err = second_answers(options->vault);
     err = err ? err : walk(&gc);
+    if (err || result->broken) {
+        goto out;
+    }
     if (!err) {
         err = collect_dead(&gc);
     }
@@ -393,6 +404,7 @@ enum lethe_err lethe_gc_run(const struct lethe_gc_options *options, struct lethe
     if (!err && gc.listed) {
         err = lethe_store_list(gc.listed, "o/", sweep_object, &gc);
     }
+out:
     free(gc.needed.ids);
     free(gc.chain.ids);
     return err;

@@ -27,6 +27,7 @@ struct lethe_gc_options {
 struct lethe_gc_result {
     uint64_t objects;
     uint64_t bytes;
+    bool broken; /* the history that is to be kept is damaged behind a snapshot: nothing was collected */
 };
 
 /* *result counts what was removed, also when an error ends it early. */

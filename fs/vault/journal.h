@@ -14,6 +14,10 @@
 #include "fs/device/db.h"
 #include "fs/vault/vault.h"
 
+/* What helps when a part of it is missing or damaged. */
+#define LETHE_JOURNAL_REMEDY \
+    "run 'lethefs check --repair' on a device that knows the vault, or restore it from a copy of the vault"
+
 struct lethe_head {
     uint64_t epoch;            /* 0: nothing was ever published */
     struct lethe_id segment;   /* of the epoch; zero for epoch 0 */
@@ -113,7 +117,10 @@ enum lethe_err lethe_snapshot_put(struct lethe_vault *vault, struct lethe_snapsh
 /* Fills the journaled tables, which must be empty; commits now and then. */
 enum lethe_err lethe_snapshot_load(struct lethe_vault *vault, struct lethe_db *db,
                                    const struct lethe_snapshot_ref *ref) LETHE_MUST_CHECK;
-/* Objects of a snapshot (root and parts), for check and gc. */
+/* Reads the list of its parts, which the caller frees. LETHE_ERR_INTEGRITY, logged, when its root is missing or damaged. */
+enum lethe_err lethe_snapshot_parts(struct lethe_vault *vault, const struct lethe_snapshot_ref *ref,
+                                    struct lethe_segment_part **parts, size_t *count) LETHE_MUST_CHECK;
+/* Objects of a snapshot (root and parts), for gc. */
 enum lethe_err lethe_snapshot_objects(struct lethe_vault *vault, const struct lethe_snapshot_ref *ref,
                                       enum lethe_err (*each)(void *context, const struct lethe_id *object),
                                       void *context) LETHE_MUST_CHECK;
@@ -125,5 +132,12 @@ enum lethe_err lethe_snapshot_objects(struct lethe_vault *vault, const struct le
  */
 enum lethe_err lethe_journal_replay(struct lethe_vault *vault, struct lethe_db *db, const struct lethe_head *head,
                                     int64_t time, struct lethe_segment *last) LETHE_MUST_CHECK;
+/*
+ * Whether a new device could replay this head: every segment since the snapshot, and the parts of both. All of them are
+ * read when full, or when they are few; else the many are only asked for by name and size. LETHE_ERR_INTEGRITY, logged;
+ * LETHE_ERR_CANCELLED once go_on is false.
+ */
+enum lethe_err lethe_journal_verify(struct lethe_vault *vault, const struct lethe_head *head, bool full,
+                                    bool (*go_on)(void *context), void *context) LETHE_MUST_CHECK;
 
 #endif

@@ -93,6 +93,7 @@ struct cut {
     const struct lethe_publisher_options *options;
     struct lethe_epoch *epoch;
     bool force;
+    bool anew; /* with a snapshot, whatever has changed */
 };
 
 static enum lethe_err snapshot_due(struct lethe_db *db, uint64_t epoch, bool *due)
@@ -151,7 +152,7 @@ static enum lethe_err cut_inside(void *context)
     if (!err) {
         err = snapshot_due(db, epoch->n, &due);
     }
-    if (!err && due && lethe_snapshot_dump(db, epoch->n, epoch->cut_seq, &epoch->snapshot)) {
+    if (!err && (due || cut->anew) && lethe_snapshot_dump(db, epoch->n, epoch->cut_seq, &epoch->snapshot)) {
         lethe_log(LETHE_LOG_WARN, "no snapshot this time: out of memory");
     }
     return err;
@@ -187,15 +188,17 @@ static enum lethe_err has_changes(struct lethe_db *db, const struct lethe_epoch 
     return err;
 }
 
-enum lethe_err lethe_epoch_cut(const struct lethe_publisher_options *options, bool force, struct lethe_epoch *epoch)
+static enum lethe_err make_cut(struct cut *cut)
 {
-    struct cut cut = {.options = options, .epoch = epoch, .force = force};
-    bool changed = false;
+    const struct lethe_publisher_options *options = cut->options;
+    struct lethe_epoch *epoch = cut->epoch;
+    bool changed;
     enum lethe_err err;
 
     *epoch = (struct lethe_epoch){0};
-    err = lethe_commit_with(options->committer, cut_inside, &cut);
-    if (!err) {
+    err = lethe_commit_with(options->committer, cut_inside, cut);
+    changed = cut->anew && epoch->snapshot;
+    if (!err && !changed) {
         err = has_changes(options->db, epoch, &changed);
     }
     if (!err && !changed) {
@@ -205,6 +208,25 @@ enum lethe_err lethe_epoch_cut(const struct lethe_publisher_options *options, bo
         lethe_epoch_release(epoch);
     }
     return err;
+}
+
+enum lethe_err lethe_epoch_cut(const struct lethe_publisher_options *options, bool force, struct lethe_epoch *epoch)
+{
+    struct cut cut = {.options = options, .epoch = epoch, .force = force};
+
+    return make_cut(&cut);
+}
+
+enum lethe_err lethe_epoch_cut_anew(const struct lethe_publisher_options *options, bool force,
+                                    struct lethe_epoch *epoch)
+{
+    struct cut cut = {.options = options, .epoch = epoch, .force = force, .anew = true};
+    enum lethe_err err = make_cut(&cut);
+
+    if (!err && !epoch->snapshot) { /* as it was said; what the tree has become is published without */
+        return LETHE_OK;
+    }
+    return err == LETHE_ERR_NOT_FOUND ? LETHE_ERR_NOMEM : err;
 }
 
 /* --- publication --- */
@@ -569,6 +591,20 @@ enum lethe_err lethe_epoch_publish(const struct lethe_publisher_options *options
         lethe_commit_due(options->committer);
     }
     return err;
+}
+
+enum lethe_err lethe_epoch_verify(const struct lethe_publisher_options *options, bool full,
+                                  bool (*go_on)(void *context), void *context)
+{
+    struct lethe_head head;
+    struct past past = {0};
+    enum lethe_err err = read_past(options, &past);
+
+    err = err ? err : lethe_head_get(options->vault, &head, NULL);
+    if (err || !is_past(&head, &past)) { /* of another history, others judge */
+        return err;
+    }
+    return lethe_journal_verify(options->vault, &head, full, go_on, context);
 }
 
 /* The newest head once more, from what the device knows. */

@@ -23,6 +23,15 @@ enum lethe_err lethe_epoch_pending(struct lethe_db *db, struct lethe_epoch *epoc
  */
 enum lethe_err lethe_epoch_cut(const struct lethe_publisher_options *options, bool force, struct lethe_epoch *epoch)
     LETHE_MUST_CHECK;
+/*
+ * The same with a snapshot, so that the epoch needs nothing of the journal before it; also when nothing has changed.
+ * LETHE_OK without one when memory does not allow it and the tree has changed, else LETHE_ERR_NOMEM.
+ */
+enum lethe_err lethe_epoch_cut_anew(const struct lethe_publisher_options *options, bool force,
+                                    struct lethe_epoch *epoch) LETHE_MUST_CHECK;
+/* lethe_journal_verify of the head, when that is the newest epoch that this device knows; else LETHE_OK. */
+enum lethe_err lethe_epoch_verify(const struct lethe_publisher_options *options, bool full,
+                                  bool (*go_on)(void *context), void *context) LETHE_MUST_CHECK;
 /* Seals, puts, moves the head, settles. LETHE_ERR_CONFLICT: another device moved the head. */
 enum lethe_err lethe_epoch_publish(const struct lethe_publisher_options *options, struct lethe_epoch *epoch)
     LETHE_MUST_CHECK;

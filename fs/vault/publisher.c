@@ -13,6 +13,7 @@
 #define DEFAULT_INTERVAL_MS 5000
 #define BACKOFF_MIN_MS 500
 #define BACKOFF_MAX_MS 30000
+#define VERIFY_MS 10000 /* after so long, looking at the journal makes way for what is asked for */
 
 struct lethe_publisher {
     struct lethe_publisher_options options;
@@ -24,6 +25,9 @@ struct lethe_publisher {
     bool stop;
     bool pressed, suggested;
     bool retry;        /* the back-off ends here */
+    enum lethe_publisher_verify verify; /* what is still to be looked at */
+    bool away;         /* the store did not answer to that */
+    int64_t verify_since; /* when looking began; the thread's own */
     bool holds;        /* moves to the cache arena; the thread's own */
     uint64_t asked;    /* syncs asked for */
     uint64_t answered; /* the highest of them that is in the vault */
@@ -91,10 +95,52 @@ static void count_damaged(struct lethe_publisher *publisher)
     }
 }
 
+/* Whether there is time to look at the journal. */
+static bool may_look(void *context)
+{
+    struct lethe_publisher *publisher = context;
+    bool go_on, waited;
+
+    pthread_mutex_lock(&publisher->lock);
+    waited = publisher->asked != publisher->answered || publisher->pressed || publisher->suggested;
+    go_on = !publisher->stop && !(waited && publisher->verify != LETHE_VERIFY_FULLY &&
+                                  clock_ms(CLOCK_MONOTONIC) - publisher->verify_since > VERIFY_MS);
+    pthread_mutex_unlock(&publisher->lock);
+    return go_on;
+}
+
+/* With the lock held, which is given away meanwhile. */
+static void look_at_journal(struct lethe_publisher *publisher)
+{
+    enum lethe_publisher_verify verify = publisher->verify;
+    enum lethe_err err;
+
+    if (publisher->verify_since == 0) {
+        publisher->verify_since = clock_ms(CLOCK_MONOTONIC);
+    }
+    pthread_mutex_unlock(&publisher->lock);
+    err = lethe_epoch_verify(&publisher->options, verify == LETHE_VERIFY_FULLY, may_look, publisher);
+    if (err == LETHE_ERR_INTEGRITY) {
+        lethe_log(LETHE_LOG_WARN, "the vault's journal is damaged: the tree is written anew from what this device knows;"
+                  " past moments before that are lost");
+    }
+    pthread_mutex_lock(&publisher->lock);
+    if (err == LETHE_ERR_CANCELLED) {
+        return; /* once more when there is time */
+    }
+    publisher->away = err == LETHE_ERR_UNREACHABLE;
+    publisher->verify = publisher->verify == verify ? LETHE_VERIFY_NOT : publisher->verify;
+    if (err == LETHE_ERR_INTEGRITY) {
+        publisher->status.journal_damaged = true;
+        publisher->suggested = true;
+    }
+}
+
 /* The tree's state is in the vault up to a cut that came after `asked` was read. */
 static enum lethe_err publish_once(struct lethe_publisher *publisher, bool force, bool *cut_made)
 {
     struct lethe_epoch epoch;
+    bool anew = publisher->status.journal_damaged; /* this thread's own, but for who reads it */
     enum lethe_err err;
 
     *cut_made = false;
@@ -110,7 +156,8 @@ static enum lethe_err publish_once(struct lethe_publisher *publisher, bool force
     }
     err = lethe_epoch_pending(publisher->options.db, &epoch);
     if (err == LETHE_ERR_NOT_FOUND) {
-        err = lethe_epoch_cut(&publisher->options, force, &epoch);
+        err = anew ? lethe_epoch_cut_anew(&publisher->options, force, &epoch)
+                   : lethe_epoch_cut(&publisher->options, force, &epoch);
         *cut_made = err == LETHE_OK || err == LETHE_ERR_NOT_FOUND;
         if (err == LETHE_ERR_NOT_FOUND) {
             count_damaged(publisher);
@@ -118,10 +165,16 @@ static enum lethe_err publish_once(struct lethe_publisher *publisher, bool force
         }
     }
     if (!err) {
+        bool whole = epoch.snapshot != NULL; /* which publication takes */
+
         err = lethe_epoch_publish(&publisher->options, &epoch);
         if (!err) {
             count_damaged(publisher);
             pthread_mutex_lock(&publisher->lock);
+            if (anew && whole) {
+                publisher->status.journal_damaged = false;
+                publisher->status.mended = epoch.n;
+            }
             publisher->status.epoch = epoch.n;
             publisher->status.epoch_time = epoch.time;
             pthread_mutex_unlock(&publisher->lock);
@@ -169,11 +222,21 @@ static void *thread_main(void *argument)
 
     pthread_mutex_lock(&publisher->lock);
     while (!publisher->stop) {
-        struct timespec until = after_ms(backoff ? backoff : 1000);
-        uint64_t asked = publisher->asked;
-        bool pressed = publisher->pressed, suggested = publisher->suggested;
-        bool due, cut_made;
+        struct timespec until;
+        uint64_t asked;
+        bool pressed, suggested, due, cut_made;
         enum lethe_err err;
+
+        if (publisher->verify && !publisher->status.stopped && publisher->met && !publisher->away) {
+            look_at_journal(publisher);
+            if (publisher->stop) {
+                break;
+            }
+        }
+        until = after_ms(backoff ? backoff : 1000);
+        asked = publisher->asked;
+        pressed = publisher->pressed;
+        suggested = publisher->suggested || publisher->status.journal_damaged;
 
         if (publisher->status.stopped || (asked == publisher->answered && !pressed && !suggested) || backoff) {
             /* A sync that was asked for while backing off is tried at once, once. */
@@ -186,7 +249,7 @@ static void *thread_main(void *argument)
             }
             asked = publisher->asked;
             pressed = publisher->pressed;
-            suggested = publisher->suggested;
+            suggested = publisher->suggested || publisher->status.journal_damaged;
         }
         publisher->retry = false;
         if (publisher->status.stopped) {
@@ -241,6 +304,7 @@ enum lethe_err lethe_publisher_new(const struct lethe_publisher_options *options
     }
     publisher->options = *options;
     publisher->met = options->meet == NULL;
+    publisher->verify = options->verify;
     lethe_db_lock(options->db);
     err = lethe_db_get_int(options->db, LETHE_CONFIG_EPOCH, 0, &epoch);
     err = err ? err : lethe_db_get_int(options->db, LETHE_CONFIG_TIME, 0, &publisher->status.epoch_time);
@@ -347,10 +411,20 @@ enum lethe_err lethe_publisher_sync(struct lethe_publisher *publisher, unsigned 
     return err == LETHE_ERR_BUSY ? LETHE_ERR_UNREACHABLE : err;
 }
 
+void lethe_publisher_verify(struct lethe_publisher *publisher)
+{
+    pthread_mutex_lock(&publisher->lock);
+    publisher->verify = LETHE_VERIFY_FULLY;
+    publisher->away = false;
+    pthread_cond_broadcast(&publisher->wake);
+    pthread_mutex_unlock(&publisher->lock);
+}
+
 void lethe_publisher_retry(struct lethe_publisher *publisher)
 {
     pthread_mutex_lock(&publisher->lock);
     publisher->retry = true;
+    publisher->away = false;
     pthread_cond_broadcast(&publisher->wake);
     pthread_mutex_unlock(&publisher->lock);
 }

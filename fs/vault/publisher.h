@@ -20,7 +20,14 @@
 
 struct lethe_publisher;
 
+/*
+ * Whether the publisher looks, before anything else, if a new device could still read the journal
+ * (lethe_journal_verify); where it could not, the next epoch comes with a snapshot of this device's tables.
+ */
+enum lethe_publisher_verify { LETHE_VERIFY_NOT, LETHE_VERIFY_QUICKLY, LETHE_VERIFY_FULLY };
+
 struct lethe_publisher_options {
+    enum lethe_publisher_verify verify;
     struct lethe_vault *vault;
     struct lethe_db *db;
     struct lethe_contents *contents;
@@ -79,6 +86,8 @@ uint64_t lethe_publisher_ask(struct lethe_publisher *publisher);
 enum lethe_err lethe_publisher_await(struct lethe_publisher *publisher, uint64_t ticket, unsigned ms) LETHE_MUST_CHECK;
 /* From here on nothing more is begun, and whoever waits gets LETHE_ERR_CANCELLED. lethe_publisher_free comes later. */
 void lethe_publisher_stop(struct lethe_publisher *publisher);
+/* Looks at the whole journal (LETHE_VERIFY_FULLY) before the next sync is answered. */
+void lethe_publisher_verify(struct lethe_publisher *publisher);
 /* What failed is tried again at once: the store, which was away, answers. */
 void lethe_publisher_retry(struct lethe_publisher *publisher);
 /* Asks for a cut soon: space is low. */
@@ -95,6 +104,8 @@ struct lethe_publisher_status {
     enum lethe_err last_error; /* of the last try; LETHE_OK when it went well */
     int64_t error_since;       /* nanoseconds since 1970 */
     bool stopped;              /* the head was moved by another device */
+    bool journal_damaged;      /* a new device could not read the vault: the next epoch mends that */
+    uint64_t mended;           /* the epoch that did so since the mount; 0: none */
     uint64_t damaged;          /* files that lost bytes on this device: the vault has them without */
 };
 void lethe_publisher_status(struct lethe_publisher *publisher, struct lethe_publisher_status *out);

@@ -10,9 +10,11 @@
 
 #include "fs/vault/ahead.h"
 #include "fs/vault/frame.h"
+#include "lethe/log.h"
 
 #define FEW 4               /* segments that are not worth a listing */
 #define HINTS_MAX (1u << 20)
+#define FEW_BYTES (4u << 20) /* parts that are read rather than asked for */
 
 /* One segment of the way back from the head. */
 struct step {
@@ -36,6 +38,8 @@ struct way {
     struct hint *hints;
     size_t hint_count, hint_room, next;
     struct lethe_ahead *ahead;
+    bool (*go_on)(void *context); /* NULL: to the end */
+    void *context;
 };
 
 static void forget_hints(struct way *way)
@@ -174,6 +178,9 @@ static enum lethe_err walk(struct way *way, const struct lethe_head *head, int64
             return LETHE_ERR_NOMEM;
         }
         way->steps = steps;
+        if (way->go_on && !way->go_on(way->context)) {
+            return LETHE_ERR_CANCELLED;
+        }
         step = &steps[way->count];
         step->id = id;
         /* Behind its oldest snapshot the history may have been collected: the target is older than what is kept. */
@@ -211,29 +218,37 @@ static enum lethe_err walk(struct way *way, const struct lethe_head *head, int64
     }
 }
 
+/* The parts of the segments from the oldest on the way to the target, in order. *refs is freed by the caller. */
+static enum lethe_err list_parts(const struct way *way, size_t target, struct lethe_frame_ref **refs, size_t *count)
+{
+    size_t room = 0;
+
+    for (size_t i = way->count; i > target; i--) {
+        room += way->steps[i - 1].segment.count;
+    }
+    *refs = calloc(room ? room : 1, sizeof **refs);
+    *count = 0;
+    for (size_t i = way->count; i > target && *refs; i--) {
+        const struct step *step = &way->steps[i - 1];
+
+        for (size_t k = 0; k < step->segment.count; k++) {
+            (*refs)[(*count)++] = (struct lethe_frame_ref){
+                .kind = LETHE_OBJECT_JOURNAL, .owner = step->id, .index = k + 1, .part = step->segment.parts[k]};
+        }
+    }
+    return *refs ? LETHE_OK : LETHE_ERR_NOMEM;
+}
+
 /* The segments from the oldest on the way to the target, on top of the snapshot that was loaded. */
 static enum lethe_err apply(const struct way *way, struct lethe_db *db, size_t target, uint64_t after)
 {
     struct lethe_frame_reader *reader = NULL;
     struct lethe_frame_ref *refs;
-    size_t count = 0;
-    enum lethe_err err;
+    size_t count;
+    enum lethe_err err = list_parts(way, target, &refs, &count);
 
-    for (size_t i = way->count; i > target; i--) {
-        count += way->steps[i - 1].segment.count;
-    }
-    refs = calloc(count ? count : 1, sizeof *refs);
-    if (!refs) {
-        return LETHE_ERR_NOMEM;
-    }
-    count = 0;
-    for (size_t i = way->count; i > target; i--) {
-        const struct step *step = &way->steps[i - 1];
-
-        for (size_t k = 0; k < step->segment.count; k++) {
-            refs[count++] = (struct lethe_frame_ref){
-                .kind = LETHE_OBJECT_JOURNAL, .owner = step->id, .index = k + 1, .part = step->segment.parts[k]};
-        }
+    if (err) {
+        return err;
     }
     err = lethe_frame_reader_new(way->vault, refs, count, &reader);
     for (size_t i = way->count; i > target && !err; i--) {
@@ -280,6 +295,95 @@ enum lethe_err lethe_journal_replay(struct lethe_vault *vault, struct lethe_db *
 out:
     release(&way);
     return err;
+}
+
+/* Every byte of the parts. */
+static enum lethe_err read_parts(const struct way *way, const struct lethe_frame_ref *refs, size_t count)
+{
+    struct lethe_frame_reader *reader = NULL;
+    struct lethe_buf raw = {0};
+    enum lethe_err err = lethe_frame_reader_new(way->vault, refs, count, &reader);
+
+    for (size_t i = 0; i < count && !err; i++) {
+        err = way->go_on && !way->go_on(way->context) ? LETHE_ERR_CANCELLED : lethe_frame_reader_next(reader, &raw);
+    }
+    lethe_frame_reader_free(reader);
+    lethe_buf_release(&raw);
+    return err;
+}
+
+/* Their names and sizes. */
+static enum lethe_err stat_parts(const struct way *way, const struct lethe_frame_ref *refs, size_t count)
+{
+    enum lethe_err err = LETHE_OK;
+
+    for (size_t i = 0; i < count && !err; i++) {
+        char key[LETHE_STORE_KEY_MAX + 1];
+        struct lethe_store_stat stat;
+
+        if (way->go_on && !way->go_on(way->context)) {
+            return LETHE_ERR_CANCELLED;
+        }
+        lethe_vault_object_key(refs[i].kind, &refs[i].part.id, key);
+        err = lethe_store_stat(lethe_vault_store(way->vault), key, &stat);
+        if (err == LETHE_ERR_NOT_FOUND || (!err && stat.size != refs[i].part.stored)) {
+            lethe_log(LETHE_LOG_ERROR, "object %s of the journal is missing or damaged: " LETHE_JOURNAL_REMEDY, key);
+            err = LETHE_ERR_INTEGRITY;
+        }
+    }
+    return err;
+}
+
+static enum lethe_err verify_parts(const struct way *way, const struct lethe_frame_ref *refs, size_t count, bool full)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        bytes += refs[i].part.stored;
+    }
+    return full || bytes <= FEW_BYTES ? read_parts(way, refs, count) : stat_parts(way, refs, count);
+}
+
+static enum lethe_err verify_snapshot(const struct way *way, const struct lethe_snapshot_ref *ref, bool full)
+{
+    struct lethe_segment_part *parts;
+    struct lethe_frame_ref *refs = NULL;
+    size_t count;
+    enum lethe_err err = lethe_snapshot_parts(way->vault, ref, &parts, &count);
+
+    if (!err) {
+        refs = calloc(count ? count : 1, sizeof *refs);
+        err = refs ? LETHE_OK : LETHE_ERR_NOMEM;
+    }
+    for (size_t i = 0; i < count && !err; i++) {
+        refs[i] = (struct lethe_frame_ref){
+            .kind = LETHE_OBJECT_SNAPSHOT, .owner = ref->id, .index = i + 1, .part = parts[i]};
+    }
+    err = err ? err : verify_parts(way, refs, count, full);
+    free(refs);
+    free(parts);
+    return err;
+}
+
+enum lethe_err lethe_journal_verify(struct lethe_vault *vault, const struct lethe_head *head, bool full,
+                                    bool (*go_on)(void *context), void *context)
+{
+    struct way way = {.vault = vault, .floor = UINT64_MAX, .go_on = go_on, .context = context};
+    struct lethe_frame_ref *refs = NULL;
+    size_t target = 0, count;
+    enum lethe_err err = head->epoch ? walk(&way, head, INT64_MAX, &target) : LETHE_OK;
+
+    forget_hints(&way);
+    if (!err && head->epoch && way.steps[target].segment.snapshot.epoch > 0) {
+        err = verify_snapshot(&way, &way.steps[target].segment.snapshot, full);
+    }
+    if (!err && head->epoch) {
+        err = list_parts(&way, target, &refs, &count);
+        err = err ? err : verify_parts(&way, refs, count, full);
+    }
+    free(refs);
+    release(&way);
+    return err == LETHE_ERR_FORMAT ? LETHE_ERR_INTEGRITY : err;
 }
 
 enum lethe_err lethe_journal_settle_sizes(struct lethe_db *db)

@@ -207,8 +207,8 @@ enum lethe_err lethe_segment_open(struct lethe_vault *vault, uint64_t epoch, con
     if (err) {
         if (err == LETHE_ERR_INTEGRITY || err == LETHE_ERR_FORMAT) {
             lethe_vault_journal_key(epoch, id, key);
-            lethe_log(LETHE_LOG_ERROR, "journal segment %s is missing, damaged or out of its place: restore it from a copy"
-                      " of the vault", key);
+            lethe_log(LETHE_LOG_ERROR, "journal segment %s is missing, damaged or out of its place: " LETHE_JOURNAL_REMEDY,
+                      key);
             err = LETHE_ERR_INTEGRITY;
         }
         lethe_segment_release(out);
@@ -308,19 +308,19 @@ enum lethe_err lethe_segment_apply(struct lethe_db *db, const struct lethe_segme
     enum lethe_err err = LETHE_OK;
 
     for (size_t i = 0; i < segment->count && !err; i++) {
-        err = lethe_frame_reader_next(parts, &raw);
-        if (!err) {
-            lethe_db_lock(db);
-            err = apply_records(db, &raw, after);
-            err = err ? err : lethe_db_commit(db); /* a transaction lives in memory, and a history may be long */
-            lethe_db_unlock(db);
+        err = lethe_frame_reader_next(parts, &raw); /* which says what is missing or damaged */
+        if (err) {
+            break;
+        }
+        lethe_db_lock(db);
+        err = apply_records(db, &raw, after);
+        err = err ? err : lethe_db_commit(db); /* a transaction lives in memory, and a history may be long */
+        lethe_db_unlock(db);
+        if (err == LETHE_ERR_INTEGRITY || err == LETHE_ERR_FORMAT) {
+            lethe_log(LETHE_LOG_ERROR, "journal segment of epoch %llu does not fit the history before it: "
+                      LETHE_JOURNAL_REMEDY, (unsigned long long)segment->epoch);
         }
     }
-    if (err == LETHE_ERR_INTEGRITY || err == LETHE_ERR_FORMAT) {
-        lethe_log(LETHE_LOG_ERROR, "journal segment of epoch %llu does not fit the history before it",
-                  (unsigned long long)segment->epoch);
-        err = LETHE_ERR_INTEGRITY;
-    }
     lethe_buf_release(&raw);
-    return err;
+    return err == LETHE_ERR_FORMAT ? LETHE_ERR_INTEGRITY : err;
 }

@@ -178,8 +178,8 @@ enum lethe_err lethe_snapshot_put(struct lethe_vault *vault, struct lethe_snapsh
     return err;
 }
 
-static enum lethe_err get_root(struct lethe_vault *vault, const struct lethe_snapshot_ref *ref,
-                               struct lethe_segment_part **parts, size_t *count)
+enum lethe_err lethe_snapshot_parts(struct lethe_vault *vault, const struct lethe_snapshot_ref *ref,
+                                    struct lethe_segment_part **parts, size_t *count)
 {
     char key[LETHE_STORE_KEY_MAX + 1];
     struct lethe_buf sealed = {0}, root = {0};
@@ -209,8 +209,7 @@ static enum lethe_err get_root(struct lethe_vault *vault, const struct lethe_sna
         }
     }
     if (err == LETHE_ERR_NOT_FOUND || err == LETHE_ERR_FORMAT || err == LETHE_ERR_INTEGRITY) {
-        lethe_log(LETHE_LOG_ERROR, "snapshot %s is missing or damaged: restore it from a copy of the vault",
-                  key);
+        lethe_log(LETHE_LOG_ERROR, "snapshot %s is missing or damaged: " LETHE_JOURNAL_REMEDY, key);
         err = LETHE_ERR_INTEGRITY;
     }
     if (err) {
@@ -286,7 +285,7 @@ enum lethe_err lethe_snapshot_load(struct lethe_vault *vault, struct lethe_db *d
     struct lethe_frame_ref *refs = NULL;
     struct lethe_segment_part *parts;
     size_t count;
-    enum lethe_err err = get_root(vault, ref, &parts, &count);
+    enum lethe_err err = lethe_snapshot_parts(vault, ref, &parts, &count);
 
     if (!err) {
         refs = calloc(count ? count : 1, sizeof *refs);
@@ -310,7 +309,7 @@ enum lethe_err lethe_snapshot_objects(struct lethe_vault *vault, const struct le
 {
     struct lethe_segment_part *parts;
     size_t count;
-    enum lethe_err err = get_root(vault, ref, &parts, &count);
+    enum lethe_err err = lethe_snapshot_parts(vault, ref, &parts, &count);
 
     if (!err) {
         err = each(context, &ref->id);
