@@ -62,8 +62,9 @@ int lethe_cmd_recover(int argc, char **argv)
     }
     if (aside) {
         printf("An older state of this device was set aside: %s\n"
-               "Delete it once you have found everything in the recovered vault.\n",
-               aside);
+               "It may hold files that never reached the vault: 'lethefs mount %s FOLDER -o ro --state-dir %s' shows them."
+               "\nDelete it once you have found everything in the recovered vault.\n",
+               aside, args[0], aside);
     }
     free(aside);
     lethe_secret_free(device);

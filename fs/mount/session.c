@@ -34,6 +34,21 @@
 #define LOCK_NAPS 15           /* of 20 ms: for a daemon that may be leaving */
 #define LOCK_NAPS_LEAVING 1500 /* for one that is */
 
+/* Whether root is no folder of states, but a state of this vault that recover set aside. */
+static bool is_set_aside(const char *root, const char hex[33])
+{
+    size_t len = strlen(root);
+    const char *name;
+
+    while (len > 0 && root[len - 1] == '/') {
+        len--;
+    }
+    name = memrchr(root, '/', len);
+    name = name ? name + 1 : root;
+    return (size_t)(root + len - name) > 32 + sizeof LETHE_SESSION_ASIDE - 1 && memcmp(name, hex, 32) == 0 &&
+           memcmp(name + 32, LETHE_SESSION_ASIDE, sizeof LETHE_SESSION_ASIDE - 1) == 0;
+}
+
 enum lethe_err lethe_session_folder(const char *root, bool cache, const struct lethe_id *vault, char **out)
 {
     const char *xdg = getenv(cache ? "XDG_CACHE_HOME" : "XDG_STATE_HOME");
@@ -43,7 +58,9 @@ enum lethe_err lethe_session_folder(const char *root, bool cache, const struct l
 
     *out = NULL;
     lethe_hex(vault->bytes, sizeof vault->bytes, hex);
-    if (root) {
+    if (root && !cache && is_set_aside(root, hex)) {
+        done = asprintf(out, "%s", root);
+    } else if (root) {
         done = asprintf(out, "%s/%s", root, hex);
     } else if (xdg && xdg[0] == '/') {
         done = asprintf(out, "%s/lethefs/%s", xdg, hex);
@@ -400,7 +417,15 @@ static enum lethe_err open_vault(struct lethe_session *session, const struct let
     }
     id = lethe_vault_file_settings(file)->id;
     err = lethe_session_folder(options->state_root, false, &id, &session->state_dir);
-    if (!err) {
+    if (!err && options->state_root && strcmp(options->state_root, session->state_dir) == 0) {
+        if (options->publish) {
+            lethe_log(LETHE_LOG_ERROR, "%s was set aside: mount it with -o ro", session->state_dir);
+            err = LETHE_ERR_ARG;
+        } else if (asprintf(&session->cache_dir, "%s/cache", session->state_dir) < 0) { /* the other is in use */
+            session->cache_dir = NULL;
+            err = LETHE_ERR_NOMEM;
+        }
+    } else if (!err) {
         err = lethe_session_folder(options->cache_root, true, &id, &session->cache_dir);
     }
     err = err ? err : lethe_session_apart(session->state_dir, session->location);
@@ -553,6 +578,24 @@ static void say_unusable(const struct lethe_session *session, enum lethe_err err
               " vault and sets this folder aside", session->state_dir, lethe_err_str(err));
 }
 
+/*
+ * Without publishing, nothing of this device goes on from the vault: a state whose history is another than the vault's is
+ * shown as well, for it may hold the only copy of what never got there.
+ */
+static enum lethe_err compare_read_only(const struct lethe_session *session)
+{
+    struct lethe_publisher_difference difference;
+    enum lethe_err err = lethe_publisher_compare(session->vault, session->db, false, &difference);
+
+    if (!difference.differs) {
+        return err;
+    }
+    lethe_log(LETHE_LOG_WARN, "the vault shows epoch %llu, which does not go on from epoch %llu that this device knows: this"
+              " is what is on this device, read-only; copy out what the vault lacks, then 'lethefs recover'",
+              (unsigned long long)difference.shown, (unsigned long long)difference.known);
+    return LETHE_OK;
+}
+
 static enum lethe_err open_present(struct lethe_session *session, const struct lethe_session_options *options)
 {
     char path[4096];
@@ -567,7 +610,7 @@ static enum lethe_err open_present(struct lethe_session *session, const struct l
     if (session->unseen) { /* the publisher makes up for it */
         return LETHE_OK;
     }
-    err = lethe_publisher_check(session->vault, session->db, options->publish);
+    err = options->publish ? lethe_publisher_check(session->vault, session->db, true) : compare_read_only(session);
     if (!err && options->publish) {
         err = options->take_over ? lethe_vault_take_over(session->vault) : lethe_vault_refuse_others(session->vault);
     }

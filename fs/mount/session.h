@@ -92,7 +92,12 @@ enum lethe_err lethe_session_close(struct lethe_session *session);
 
 /* --- pieces that init and recover share (fs/mount/setup.c) --- */
 
-/* state_root or cache_root with its default, joined with the vault's id; *out is freed by the caller. */
+/* What the name of a state that recover set aside has behind the vault's id, before the time. */
+#define LETHE_SESSION_ASIDE ".before-"
+/*
+ * state_root or cache_root with its default, joined with the vault's id; *out is freed by the caller. A state_root that is
+ * a state of the vault which was set aside is taken as it is: such a one is opened without publishing alone.
+ */
 enum lethe_err lethe_session_folder(const char *root, bool cache, const struct lethe_id *vault, char **out)
     LETHE_MUST_CHECK;
 /* LETHE_ERR_ARG, logged, when the folder of state or cache lies in the vault: whoever steals that would have both. */

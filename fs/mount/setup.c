@@ -443,7 +443,7 @@ static enum lethe_err install_state(const char *fresh, const char *state_dir, ch
 
     if (!stat(state_dir, &stat_buf)) {
         err = lethe_session_lock(state_dir, &lock);
-        if (!err && asprintf(aside, "%s.before-%lld", state_dir, (long long)now_seconds()) < 0) {
+        if (!err && asprintf(aside, "%s" LETHE_SESSION_ASIDE "%lld", state_dir, (long long)now_seconds()) < 0) {
             *aside = NULL;
             err = LETHE_ERR_NOMEM;
         }

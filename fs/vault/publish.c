@@ -360,7 +360,8 @@ static enum lethe_err move_head(struct lethe_vault *vault, const struct past *pa
         if (!is_past(&head, past) && !set_back) {
             lethe_log(LETHE_LOG_ERROR,
                       "the vault's head was moved by another device (epoch %llu, this device knows %llu): nothing is"
-                      " published from here; run 'lethefs recover' on this device to go on from there",
+                      " published from here; mount it with -o ro and copy out what only this device has, then run"
+                      " 'lethefs recover' to go on from there",
                       (unsigned long long)head.epoch, (unsigned long long)past->epoch);
             return LETHE_ERR_CONFLICT;
         }
@@ -640,7 +641,8 @@ static enum lethe_err mend_head(struct lethe_vault *vault, struct lethe_db *db, 
     return lethe_head_move(vault, &head, &version, &version);
 }
 
-enum lethe_err lethe_publisher_check(struct lethe_vault *vault, struct lethe_db *db, bool mend)
+enum lethe_err lethe_publisher_compare(struct lethe_vault *vault, struct lethe_db *db, bool mend,
+                                       struct lethe_publisher_difference *difference)
 {
     struct lethe_publisher_options options = {.vault = vault, .db = db};
     struct lethe_epoch pending = {0};
@@ -650,6 +652,7 @@ enum lethe_err lethe_publisher_check(struct lethe_vault *vault, struct lethe_db 
     bool set_back;
     enum lethe_err err = lethe_head_get(vault, &head, NULL);
 
+    *difference = (struct lethe_publisher_difference){0};
     if (!err) {
         err = read_past(&options, &past);
     }
@@ -676,16 +679,30 @@ enum lethe_err lethe_publisher_check(struct lethe_vault *vault, struct lethe_db 
     if (set_back) {
         return mend ? mend_head(vault, db, &past) : LETHE_OK;
     }
-    if (head.epoch <= past.epoch) {
+    *difference = (struct lethe_publisher_difference){.shown = head.epoch, .known = past.epoch, .differs = true};
+    return head.epoch <= past.epoch ? LETHE_ERR_INTEGRITY : LETHE_ERR_CONFLICT;
+}
+
+enum lethe_err lethe_publisher_check(struct lethe_vault *vault, struct lethe_db *db, bool mend)
+{
+    struct lethe_publisher_difference difference;
+    enum lethe_err err = lethe_publisher_compare(vault, db, mend, &difference);
+
+    if (!difference.differs) {
+        return err;
+    }
+    if (err == LETHE_ERR_INTEGRITY) {
         lethe_log(LETHE_LOG_ERROR,
                   "the vault was rolled back or replaced: it shows epoch %llu, this device has seen epoch %llu;"
-                  " restore the newer vault, or run 'lethefs recover' to accept the loss",
-                  (unsigned long long)head.epoch, (unsigned long long)past.epoch);
-        return LETHE_ERR_INTEGRITY;
+                  " restore the newer vault, or copy out of 'lethefs mount -o ro' what it lacks and run 'lethefs recover' to"
+                  " accept the loss",
+                  (unsigned long long)difference.shown, (unsigned long long)difference.known);
+    } else if (err == LETHE_ERR_CONFLICT) {
+        lethe_log(LETHE_LOG_ERROR,
+                  "another device published to this vault (epoch %llu, this device knows %llu), or this device's state is"
+                  " an old copy: 'lethefs mount -o ro' shows what is on this device, to be copied out; then run 'lethefs"
+                  " recover' to go on from there",
+                  (unsigned long long)difference.shown, (unsigned long long)difference.known);
     }
-    lethe_log(LETHE_LOG_ERROR,
-              "another device published to this vault (epoch %llu, this device knows %llu), or this device's state is an"
-              " old copy: run 'lethefs recover' on this device to go on from there",
-              (unsigned long long)head.epoch, (unsigned long long)past.epoch);
-    return LETHE_ERR_CONFLICT;
+    return err;
 }

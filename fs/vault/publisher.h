@@ -67,6 +67,16 @@ struct lethe_publisher_options {
  */
 enum lethe_err lethe_publisher_check(struct lethe_vault *vault, struct lethe_db *db, bool mend) LETHE_MUST_CHECK;
 
+/* The epochs of a vault that this device's state does not go on from. */
+struct lethe_publisher_difference {
+    uint64_t shown; /* by the vault's head */
+    uint64_t known; /* on this device */
+    bool differs;
+};
+/* The same without the log line; difference->differs when the histories are why. */
+enum lethe_err lethe_publisher_compare(struct lethe_vault *vault, struct lethe_db *db, bool mend,
+                                       struct lethe_publisher_difference *difference) LETHE_MUST_CHECK;
+
 /* Starts the thread. Borrows everything. */
 enum lethe_err lethe_publisher_new(const struct lethe_publisher_options *options, struct lethe_publisher **out)
     LETHE_MUST_CHECK;
