@@ -113,6 +113,9 @@ static void print_pending(const json_t *object)
     } else {
         print_line("last error", "none");
     }
+    if (json_is_true(json_object_get(object, "database_damaged"))) {
+        print_line("database", "damaged on this device: copy out what the vault lacks, unmount, and run 'lethefs recover'");
+    }
     if (json_is_true(json_object_get(object, "journal_damaged"))) {
         print_line("journal", "damaged in the vault: the tree is written anew from this device");
     } else if (number(object, "journal_mended") > 0) {

@@ -220,7 +220,8 @@ int lethe_cmd_umount(int argc, char **argv)
     } else if (!dead) {
         err = lethe_cli_flush(place);
         if (err) {
-            code = lethe_cli_fail(err, "%s: what programs wrote last cannot be stored: %s; it stays mounted",
+            code = lethe_cli_fail(err, "%s: what programs wrote last cannot be stored: %s; it stays mounted ('lethefs status' tells"
+                                  " what is wrong; 'umount -l' gives up what could not be stored)",
                                   args[0], lethe_err_str(err));
             goto out;
         }

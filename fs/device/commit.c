@@ -57,10 +57,21 @@ struct extra {
     enum lethe_err err;
 };
 
+static bool is_damaged(const struct lethe_committer *committer)
+{
+    bool damaged;
+
+    lethe_db_lock(committer->db);
+    damaged = lethe_db_damaged(committer->db);
+    lethe_db_unlock(committer->db);
+    return damaged;
+}
+
 /* running is ours. *covers: the newest ticket that the commit stands for. */
 static enum lethe_err commit_alone(struct lethe_committer *committer, const struct lethe_commit_hooks *hooks,
                                    struct extra *extra, uint64_t *covers)
 {
+    bool changed;
     enum lethe_err err = lethe_contents_flush(committer->contents);
 
     if (err) {
@@ -70,7 +81,7 @@ static enum lethe_err commit_alone(struct lethe_committer *committer, const stru
     pthread_mutex_lock(&committer->mutex);
     *covers = committer->drawn;
     pthread_mutex_unlock(&committer->mutex);
-    atomic_store(&committer->changed, false);
+    changed = atomic_exchange(&committer->changed, false);
     lethe_db_lock(committer->db);
     lethe_db_set_committing(committer->db, true);
     lethe_db_unlock(committer->db);
@@ -89,7 +100,7 @@ static enum lethe_err commit_alone(struct lethe_committer *committer, const stru
     }
     lethe_db_set_committing(committer->db, false);
     lethe_db_unlock(committer->db);
-    if (err) {
+    if (err && (changed || !is_damaged(committer))) {
         atomic_store(&committer->changed, true);
     }
     pthread_rwlock_unlock(&committer->gate);
@@ -155,6 +166,10 @@ enum lethe_err lethe_commit_promise(struct lethe_committer *committer)
 {
     enum lethe_err err = lethe_commit_wait(committer);
 
+    /* A damaged database takes nothing more. What it took before is as durable as it was, and it may be unmounted. */
+    if (err && is_damaged(committer) && !atomic_load(&committer->changed)) {
+        err = LETHE_OK;
+    }
     return !err && lethe_commit_is_in_vain(committer) ? LETHE_ERR_IO : err;
 }
 

@@ -40,7 +40,10 @@ void lethe_commit_due(struct lethe_committer *committer);
 enum lethe_err lethe_commit_wait(struct lethe_committer *committer) LETHE_MUST_CHECK;
 /* The state folder was deleted. Commits go on then, so that all can still be brought to the vault. Logged once. */
 bool lethe_commit_is_in_vain(struct lethe_committer *committer);
-/* lethe_commit_wait for who is promised that it stays: LETHE_ERR_IO when the commit is in vain. */
+/*
+ * lethe_commit_wait for who is promised that it stays: LETHE_ERR_IO when the commit is in vain. With a damaged database,
+ * LETHE_OK while nothing was changed since the last commit.
+ */
 enum lethe_err lethe_commit_promise(struct lethe_committer *committer) LETHE_MUST_CHECK;
 /*
  * A commit now, in the caller's thread, with extra work done inside it under the exclusive gate after the hooks (the

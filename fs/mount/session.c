@@ -25,12 +25,14 @@
 #include "lethe/model.h"
 
 #define VAULT_JSON "vault.json"
+#define WRITER_MAX 64
 #define VAULT_JSON_MAX (64u << 10)
 #define STORE_DEADLINE_MS 30000
 #define CACHE_DEFAULT (10ull << 30)
 #define CACHE_MIN (64ull << 20)
 #define CACHE_RESERVE (8ull << 20)
 #define EARLY_CUT (32u << 20)  /* bytes written: sealing and uploading begin while a program goes on writing */
+#define ROOT_NAMES "4096"      /* that a mount reads before it says that the tree answers */
 #define LOCK_NAPS 15           /* of 20 ms: for a daemon that may be leaving */
 #define LOCK_NAPS_LEAVING 1500 /* for one that is */
 
@@ -272,10 +274,10 @@ enum lethe_err lethe_session_writer(const char *state_dir, struct lethe_id *out)
     enum lethe_err err;
 
     snprintf(path, sizeof path, "%s/writer", state_dir);
-    err = lethe_file_read(path, sizeof out->bytes, &bytes);
+    err = lethe_file_read(path, WRITER_MAX, &bytes);
     if (!err && bytes.len == sizeof out->bytes) {
         memcpy(out->bytes, bytes.data, sizeof out->bytes);
-    } else if (!err || err == LETHE_ERR_NOT_FOUND) {
+    } else if (!err || err == LETHE_ERR_NOT_FOUND || err == LETHE_ERR_ARG || err == LETHE_ERR_FORMAT) { /* or damaged */
         lethe_vault_new_id(out);
         err = lethe_file_write_durably(path, out->bytes, sizeof out->bytes, 0600);
     }
@@ -885,6 +887,30 @@ static enum lethe_err open_publisher(struct lethe_session *session, const struct
     return err;
 }
 
+/* What the first ls reads: a database that is damaged there is refused, rather than shown as a folder that gives EIO. */
+static enum lethe_err read_root(struct lethe_session *session)
+{
+    static const char *const queries[] = {
+        "SELECT mode, mtime FROM inode WHERE ino = 1",
+        "SELECT name, value FROM xattr WHERE ino = 1", /* the kernel asks for access control lists */
+        "SELECT d.name, d.cookie, i.mode FROM dentry d JOIN inode i ON i.ino = d.ino WHERE d.parent = 1"
+        " ORDER BY d.cookie LIMIT " ROOT_NAMES,
+    };
+    enum lethe_err err = LETHE_OK;
+
+    lethe_db_lock(session->db);
+    for (size_t i = 0; i < sizeof queries / sizeof *queries && !err; i++) {
+        sqlite3_stmt *statement;
+        bool row;
+
+        err = lethe_db_statement(session->db, queries[i], &statement);
+        while (!err && !(err = lethe_db_step(session->db, statement, &row)) && row) {
+        }
+    }
+    lethe_db_unlock(session->db);
+    return err;
+}
+
 enum lethe_err lethe_session_open(const struct lethe_session_options *options, struct lethe_session **out)
 {
     struct lethe_session *session = calloc(1, sizeof *session);
@@ -904,6 +930,9 @@ enum lethe_err lethe_session_open(const struct lethe_session_options *options, s
     }
     if (!err) {
         err = open_device(session, options);
+    }
+    if (!err && options->at == INT64_MAX) {
+        err = read_root(session);
     }
     if (!err && options->publish && options->at == INT64_MAX) {
         err = open_publisher(session, options);

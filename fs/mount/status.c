@@ -151,6 +151,7 @@ json_t *lethe_status_session(struct lethe_session *session)
     json_t *cache = json_object(), *stored = json_object(), *states = json_object(), *segments = json_object();
     struct lethe_contents_usage usage;
     struct lethe_tree_counts counts;
+    bool damaged;
     char hex[33];
 
     lethe_hex(settings->id.bytes, sizeof settings->id.bytes, hex);
@@ -174,6 +175,10 @@ json_t *lethe_status_session(struct lethe_session *session)
     put(object, "bound_to", binding[lethe_vault_binding(session->vault)]
                                 ? json_string(binding[lethe_vault_binding(session->vault)])
                                 : json_null());
+    lethe_db_lock(session->db);
+    damaged = lethe_db_damaged(session->db);
+    lethe_db_unlock(session->db);
+    put(object, "database_damaged", json_boolean(damaged));
     lethe_tree_count(session->tree, &counts);
     put(object, "inodes", number(counts.inodes));
     put(object, "open_files", number(counts.open_files));

@@ -61,11 +61,25 @@ rm "$STATE/meta"
 refused 4 "no database"
 head -c 100000 /dev/urandom >"$STATE/meta"
 refused 4 "noise for a database"
+for page in 1 2 3 4 5 6 7 8; do # what a mount reads before it says that the tree answers, and perhaps others
+    [ $((page * 4096)) -lt "$(stat -c %s "$STATE/meta")" ] || continue
+    dd if=/dev/zero of="$STATE/meta" bs=4096 seek=$page count=1 conv=notrunc status=none
+    code=0
+    "$LETHEFS" mount "$VAULT" "$MNT" --passfile "$PASS" 2>"$WORK/err" || code=$?
+    if [ $code = 0 ]; then
+        ls "$MNT" >"$WORK/out" || fail "page $page of the database is damaged, and the mount shows no root"
+        umount_vault
+    else
+        [ $code = 4 ] && grep -q recover "$WORK/err" || fail "page $page of the database: $code, $(cat "$WORK/err")"
+    fi
+    again
+done
 rm "$STATE/device-secret"
 refused 3 "no device secret"
 
 # what can be made anew
-rm -f "$STATE/meta-mark" "$STATE/writer" "$STATE"/pairs/*
+rm -f "$STATE/meta-mark" "$STATE"/pairs/*
+head -c 40 /dev/urandom >"$STATE/writer"
 rm -rf "$XDG_CACHE_HOME"
 mount_vault --epoch 1h
 same_files "$WORK/local" l1 l2 l3
