@@ -297,6 +297,7 @@ int lethe_cmd_mount(int argc, char **argv)
         daemon.session.epoch_ms = (unsigned)(seconds * 1000);
         daemon.session.timeout_ms = (unsigned)(wait_seconds * 1000);
         daemon.session.publish = !words.read_only && daemon.session.at == INT64_MAX;
+        daemon.session.diverged = !daemon.session.publish;
         daemon.session.residuals = pick(residuals, words.residuals);
         daemon.session.degraded = words.degraded;
         daemon.session.no_atime = words.no_atime;

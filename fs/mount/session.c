@@ -612,7 +612,8 @@ static enum lethe_err open_present(struct lethe_session *session, const struct l
     if (session->unseen) { /* the publisher makes up for it */
         return LETHE_OK;
     }
-    err = options->publish ? lethe_publisher_check(session->vault, session->db, true) : compare_read_only(session);
+    err = options->diverged ? compare_read_only(session)
+                            : lethe_publisher_check(session->vault, session->db, options->publish);
     if (!err && options->publish) {
         err = options->take_over ? lethe_vault_take_over(session->vault) : lethe_vault_refuse_others(session->vault);
     }

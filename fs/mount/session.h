@@ -41,6 +41,7 @@ struct lethe_session_options {
     bool (*interrupted)(void); /* see fs/vault/restorer.h; may be NULL */
     bool no_atime;            /* reading changes no access times */
     bool publish;             /* start the publisher (a mount for writing) */
+    bool diverged;            /* without publish: also a state that does not go on to what the vault shows */
     enum lethe_publisher_verify verify; /* what it looks at first */
     enum lethe_session_offline offline;
     bool take_over;           /* with publish: bind the vault to this device, where its store demands that */
