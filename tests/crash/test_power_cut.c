@@ -47,7 +47,8 @@ static void failed(const struct point *point, const char *what)
 {
     char kept[64] = "/tmp/lethe-power-cut-XXXXXX", image[96];
 
-    print_error("%s\nlife %llu of %zu operations, crash at %zu of kind %d, seed %llu%s\n", what,
+    fprintf(stderr, "%s\n", what); /* cmocka would cut it short */
+    print_error("life %llu of %zu operations, crash at %zu of kind %d, seed %llu%s\n",
                 (unsigned long long)life_seed, rec.op_count, point->k, (int)point->how,
                 (unsigned long long)point->seed, point->no_cache ? ", without cache" : "");
     for (unsigned i = 0; i < 8; i++) {
