@@ -52,6 +52,7 @@ static int make_mutable(struct lethe_tree *tree, struct lethe_inode *inode, stru
 {
     struct lethe_content *content = NULL, *fresh = NULL;
     enum lethe_err err;
+    int64_t ctime;
     int error = lethe_inode_content(tree, inode, &content);
 
     if (error) {
@@ -68,7 +69,9 @@ static int make_mutable(struct lethe_tree *tree, struct lethe_inode *inode, stru
     replace_content(tree, inode, fresh);
     /* From here on the live view differs, even should the change itself fail: the store holds a row for it.
      */
+    ctime = inode->ctime;
     lethe_attr_touch_bytes(tree, inode, inode->mtime);
+    inode->ctime = ctime; /* a commit may come before the change does: nothing has been changed so far */
     *out = fresh;
     return 0;
 }
