@@ -8,11 +8,16 @@
  * that meets LETHE_ERR_CONFLICT, reads back: the very bytes that were sent mean that it was ours. That holds
  * for the first attempt too, since what lies on the way repeats requests by itself (libcurl does, when a kept
  * connection dies before an answer). A list is repeated only while nothing was reported: a key is never reported twice.
- * Threads: no state but the arguments.
+ *
+ * After an absence the first answer, to whomever, ends the waits of all others: they were chosen when nobody could know.
+ * While some requests are answered it does not, so that a store which is merely too busy is given its time.
+ *
+ * Threads: waits and answers meet under the lock; otherwise no state but the arguments.
  */
 #include "backends/retry.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -20,19 +25,25 @@
 
 #define FIRST_WAIT_MS 50
 #define LONGEST_WAIT_MS 8000
+#define ABSENCE_MS 2000 /* without an answer to anybody */
 
 struct retry_store {
     struct lethe_store base;
     struct lethe_store *inner;
     unsigned deadline_ms;
     struct lethe_retry_clock clock;
+    pthread_mutex_t lock;
+    pthread_cond_t back;
+    uint64_t answered_ms; /* guarded by lock, as is: */
+    uint64_t returns;     /* answers after an absence */
 };
 
 /* One call with its attempts. */
 struct attempts {
-    const struct retry_store *store;
+    struct retry_store *store;
     uint64_t start;
     uint64_t bound;
+    uint64_t seen; /* returns before the attempt: a later one means that it need not wait */
 };
 
 static uint64_t system_now(void *context)
@@ -42,15 +53,6 @@ static uint64_t system_now(void *context)
     (void)context;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-static void system_wait(void *context, uint64_t ms)
-{
-    struct timespec rest = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
-
-    (void)context;
-    while (clock_nanosleep(CLOCK_MONOTONIC, 0, &rest, &rest) == EINTR) {
-    }
 }
 
 static uint64_t system_random(void *context)
@@ -63,17 +65,69 @@ static uint64_t system_random(void *context)
     return value;
 }
 
-static const struct lethe_retry_clock system_clock = {system_now, system_wait, system_random, NULL};
+static const struct lethe_retry_clock system_clock = {.now_ms = system_now, .random = system_random};
 
-static const struct retry_store *retry_of(struct lethe_store *store)
+static struct retry_store *retry_of(struct lethe_store *store)
 {
-    return (const struct retry_store *)store;
+    return (struct retry_store *)store;
 }
 
-static struct attempts begin(const struct retry_store *store)
+static uint64_t first_bound(const struct retry_store *store)
 {
-    return (struct attempts){
-        .store = store, .start = store->clock.now_ms(store->clock.context), .bound = FIRST_WAIT_MS};
+    return store->clock.first_wait_ms ? store->clock.first_wait_ms : FIRST_WAIT_MS;
+}
+
+static uint64_t returns_of(struct retry_store *store)
+{
+    uint64_t returns;
+
+    pthread_mutex_lock(&store->lock);
+    returns = store->returns;
+    pthread_mutex_unlock(&store->lock);
+    return returns;
+}
+
+static struct attempts begin(struct retry_store *store)
+{
+    return (struct attempts){.store = store,
+                             .start = store->clock.now_ms(store->clock.context),
+                             .bound = first_bound(store),
+                             .seen = returns_of(store)};
+}
+
+static void note_answer(struct retry_store *store)
+{
+    uint64_t now = store->clock.now_ms(store->clock.context);
+
+    pthread_mutex_lock(&store->lock);
+    if (now - store->answered_ms >= ABSENCE_MS) {
+        store->returns++;
+        pthread_cond_broadcast(&store->back);
+    }
+    store->answered_ms = now;
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* True when the store's return ended the wait. */
+static bool wait_for_return(struct attempts *attempts, uint64_t ms)
+{
+    struct retry_store *store = attempts->store;
+    struct timespec until;
+    bool back;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += (time_t)(ms / 1000);
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&store->lock);
+    while (store->returns == attempts->seen &&
+           pthread_cond_clockwait(&store->back, &store->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT) {
+    }
+    back = store->returns != attempts->seen;
+    attempts->seen = store->returns;
+    pthread_mutex_unlock(&store->lock);
+    return back;
 }
 
 /* Whether to try again after err; waits before it says yes. */
@@ -83,6 +137,7 @@ static bool again(struct attempts *attempts, enum lethe_err err)
     uint64_t passed, left, wait;
 
     if (err != LETHE_ERR_UNREACHABLE) {
+        note_answer(attempts->store);
         return false;
     }
     passed = clock->now_ms(clock->context) - attempts->start;
@@ -91,7 +146,13 @@ static bool again(struct attempts *attempts, enum lethe_err err)
     }
     left = attempts->store->deadline_ms - passed;
     wait = clock->random(clock->context) % (attempts->bound + 1);
-    clock->wait_ms(clock->context, wait < left ? wait : left);
+    wait = wait < left ? wait : left;
+    if (clock->wait_ms) {
+        clock->wait_ms(clock->context, wait);
+    } else if (wait_for_return(attempts, wait)) {
+        attempts->bound = first_bound(attempts->store);
+        return true;
+    }
     attempts->bound = attempts->bound * 2 < LONGEST_WAIT_MS ? attempts->bound * 2 : LONGEST_WAIT_MS;
     return true;
 }
@@ -247,6 +308,8 @@ static void retry_close(struct lethe_store *store)
     struct retry_store *retry = (struct retry_store *)store;
 
     lethe_store_close(retry->inner);
+    pthread_cond_destroy(&retry->back);
+    pthread_mutex_destroy(&retry->lock);
     free(retry);
 }
 
@@ -277,6 +340,8 @@ enum lethe_err lethe_store_retry_new_with(struct lethe_store *inner, unsigned de
     store->inner = inner;
     store->deadline_ms = deadline_ms;
     store->clock = *clock;
+    pthread_mutex_init(&store->lock, NULL);
+    pthread_cond_init(&store->back, NULL);
     *out = &store->base;
     return LETHE_OK;
 }
@@ -292,7 +357,8 @@ enum lethe_err lethe_store_get_patiently(struct lethe_store *store, const char *
                                          struct lethe_store_version *version)
 {
     struct retry_store patient = {
-        .base.ops = &retry_ops, .inner = store, .deadline_ms = deadline_ms, .clock = system_clock};
+        .base.ops = &retry_ops, .inner = store, .deadline_ms = deadline_ms, .clock = system_clock,
+        .lock = PTHREAD_MUTEX_INITIALIZER, .back = PTHREAD_COND_INITIALIZER};
 
     return retry_get(&patient.base, key, 0, max_len, out, version);
 }

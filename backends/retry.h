@@ -7,9 +7,10 @@
 
 struct lethe_retry_clock {
     uint64_t (*now_ms)(void *context);
-    void (*wait_ms)(void *context, uint64_t ms);
+    void (*wait_ms)(void *context, uint64_t ms); /* NULL: a real wait, which the store's return ends */
     uint64_t (*random)(void *context);
     void *context;
+    uint64_t first_wait_ms; /* bound of the first wait; 0: 50 */
 };
 
 /* As lethe_store_retry_new, with a clock that outlives the store. Calls may come from many threads at once.

@@ -747,7 +747,7 @@ static void nothing_is_lost_in_the_noise(void **state)
     struct lethe_store *store;
     struct lethe_buf buf = {0};
     uint64_t now = 0, seed = 1;
-    const struct lethe_retry_clock clock = {clock_now, clock_wait, clock_random, &now};
+    const struct lethe_retry_clock clock = {.now_ms = clock_now, .wait_ms = clock_wait, .random = clock_random, .context = &now};
 
     if (getenv("SEED")) {
         seed = strtoull(getenv("SEED"), NULL, 10);

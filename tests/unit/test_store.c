@@ -57,7 +57,7 @@ static uint64_t clock_random(void *context)
 
 static struct lethe_store *open_sort(struct fixture *fixture)
 {
-    const struct lethe_retry_clock clock = {clock_now, clock_wait, clock_random, fixture};
+    const struct lethe_retry_clock clock = {.now_ms = clock_now, .wait_ms = clock_wait, .random = clock_random, .context = fixture};
     const struct lethe_fault_plan calm = {.seed = 1};
     const struct lethe_fault_plan rough = {.seed = 7, .permille = 300, .lost_answer_permille = 200};
     struct lethe_store *store, *outer;

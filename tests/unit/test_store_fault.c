@@ -2,8 +2,10 @@
 /* The decorators: faults come when the plan says, and retries meet them without losing or repeating anything.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -201,7 +203,7 @@ static uint64_t clock_random(void *context)
 
 static struct lethe_store *make_retry(struct fixture *fixture, unsigned deadline_ms)
 {
-    const struct lethe_retry_clock clock = {clock_now, clock_wait, clock_random, fixture};
+    const struct lethe_retry_clock clock = {.now_ms = clock_now, .wait_ms = clock_wait, .random = clock_random, .context = fixture};
     struct lethe_store *retry;
 
     assert_int_equal(lethe_store_retry_new_with(fixture->fault, deadline_ms, &clock, &retry), LETHE_OK);
@@ -252,6 +254,58 @@ static void a_patient_get_meets_a_fault(void **state)
     assert_int_equal(lethe_store_get_patiently(fixture->fault, "o/1", 100, 10, &buf, NULL), LETHE_ERR_UNREACHABLE);
     assert_int_equal(buf.len, 4);
     lethe_buf_release(&buf);
+}
+
+struct waiter {
+    struct lethe_store *retry;
+    atomic_bool failed; /* its first attempt */
+    enum lethe_err err;
+};
+
+static uint64_t waiter_now(void *context)
+{
+    (void)context;
+    return 1000000; /* nobody was answered for long */
+}
+
+#define AN_HOUR_MS 3600000
+
+static uint64_t waiter_random(void *context)
+{
+    atomic_store(&((struct waiter *)context)->failed, true);
+    return AN_HOUR_MS;
+}
+
+static void *waiter_main(void *argument)
+{
+    struct waiter *waiter = argument;
+
+    waiter->err = lethe_store_put(waiter->retry, "o/1", bytes_of("x"), 1);
+    return NULL;
+}
+
+/* Who waits for an hour to try again tries again when somebody else is answered: or this test takes an hour. */
+static void a_return_ends_the_waits(void **state)
+{
+    struct fixture *fixture = *state;
+    struct waiter waiter = {.failed = false};
+    const struct lethe_retry_clock clock = {
+        .now_ms = waiter_now, .random = waiter_random, .context = &waiter, .first_wait_ms = AN_HOUR_MS};
+    const struct lethe_fault_plan calm = {0}, away = {.fail_nth = 1, .fail_from_then_on = true};
+    struct lethe_store_stat stat;
+    pthread_t thread;
+
+    assert_int_equal(lethe_store_retry_new_with(fixture->fault, 10 * AN_HOUR_MS, &clock, &waiter.retry), LETHE_OK);
+    lethe_store_fault_set(fixture->fault, &away);
+    assert_int_equal(pthread_create(&thread, NULL, waiter_main, &waiter), 0);
+    while (!atomic_load(&waiter.failed)) {
+        sched_yield();
+    }
+    lethe_store_fault_set(fixture->fault, &calm);
+    assert_int_equal(lethe_store_stat(waiter.retry, "o/2", &stat), LETHE_ERR_NOT_FOUND);
+    pthread_join(thread, NULL);
+    assert_int_equal(waiter.err, LETHE_OK);
+    fixture->fault = waiter.retry; /* teardown closes both */
 }
 
 static void retries_meet_single_faults(void **state)
@@ -376,6 +430,7 @@ int main(void)
         TEST(plans),
         TEST(a_request_that_the_line_repeats_is_ours),
         TEST(a_patient_get_meets_a_fault),
+        TEST(a_return_ends_the_waits),
         TEST(retries_meet_single_faults),
         TEST(retries_end_at_the_deadline),
         TEST(throttle_arithmetic),
