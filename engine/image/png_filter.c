@@ -346,7 +346,7 @@ enum lethe_err lethe_png_filter(const struct lethe_png_shape *shape, const struc
         if (get_pass(shape, i, &pass)) {
             err = filter_rows(shape, &pass, raster, types, padding, 0, pass.height, data);
             types += pass.height;
-            padding += padding ? pass.height : 0;
+            padding = padding ? padding + pass.height : NULL;
             data += pass.height * (row_bytes(shape, pass.width) + 1);
         }
     }
