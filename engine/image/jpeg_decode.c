@@ -132,6 +132,26 @@ static inline uint32_t take(struct bits *b, unsigned n) /* 1 to 16 bits */
     return value;
 }
 
+/* A symbol whose code is not in the lookup table, of one that has two codes for some: -1 for the second. */
+static int doubled_symbol(struct bits *b, const struct jpeg_huff *huff)
+{
+    for (int length = 1; length <= 16; length++) {
+        int32_t code = (int32_t)(b->acc >> (64 - length));
+
+        if (code <= huff->maxcode[length]) {
+            uint8_t found = huff->symbols[code + huff->offset[length]];
+
+            if (huff->size[found] != length || huff->code[found] != code) {
+                return -1;
+            }
+            b->acc <<= length;
+            b->count -= length;
+            return found;
+        }
+    }
+    return -1;
+}
+
 /* A symbol, or -1; leaves at least 16 bits in place. */
 static inline int symbol(struct bits *b, const struct jpeg_huff *huff)
 {
@@ -143,6 +163,9 @@ static inline int symbol(struct bits *b, const struct jpeg_huff *huff)
         b->acc <<= entry >> 8;
         b->count -= (int)(entry >> 8);
         return (int)(entry & 255);
+    }
+    if (huff->doubled) {
+        return doubled_symbol(b, huff);
     }
     for (int length = JPEG_LOOKUP + 1; length <= 16; length++) {
         int32_t code = (int32_t)(b->acc >> (64 - length));

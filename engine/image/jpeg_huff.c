@@ -79,11 +79,12 @@ enum lethe_err lethe_jpeg_huff_build(struct jpeg_huff *huff, const uint8_t *coun
         for (unsigned i = 0; i < counts[length]; i++, index++, code++) {
             uint8_t symbol = symbols[index];
 
-            if (!huff->size[symbol]) { /* a symbol may have two codes; the first is the one that encoders use
-                                        */
-                huff->size[symbol] = (uint8_t)length;
-                huff->code[symbol] = (uint16_t)code;
+            if (huff->size[symbol]) { /* a symbol may have two codes; the first is the one that encoders use */
+                huff->doubled = true;
+                continue;
             }
+            huff->size[symbol] = (uint8_t)length;
+            huff->code[symbol] = (uint16_t)code;
             if (length <= JPEG_LOOKUP) {
                 uint32_t first = code << (JPEG_LOOKUP - length);
 

@@ -25,6 +25,7 @@ extern const uint8_t lethe_jpeg_natural[64];
 /* A Huffman table, both ways. */
 struct jpeg_huff {
     bool present;
+    bool doubled;                      /* a symbol has several codes; all but the first are no codes to a decoder */
     uint16_t lookup[1 << JPEG_LOOKUP]; /* length << 8 | symbol; 0: longer than JPEG_LOOKUP bits, or no code */
     int32_t maxcode[17];               /* the largest code of each length, -1 when there is none */
     int32_t offset[17];                /* index into symbols of a code of that length, minus the code */
