@@ -16,6 +16,7 @@
 #define RUNS 64u
 #define KEEP_FAT 16384u /* 256 MiB */
 #define LOOK_UP_EVERY 32u
+#define LOOK_AGAIN_MS 250 /* a writer that waits for room */
 
 static uint64_t slots_with_space(struct lethe_contents *store)
 {
@@ -237,6 +238,11 @@ static struct timespec later(unsigned ms)
     return t;
 }
 
+static bool is_before(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
+}
+
 /* Makes room by eviction; store lock held before and after, released meanwhile. */
 static void make_room(struct lethe_contents *store, uint64_t need)
 {
@@ -292,8 +298,12 @@ enum lethe_err lethe_contents_reserve(struct lethe_contents *store, uint64_t len
             pthread_mutex_lock(&store->lock);
         }
         while (wakes == store->wakes && err == LETHE_OK) {
-            if (pthread_cond_timedwait(&store->moved, &store->lock, &end) == ETIMEDOUT) {
-                err = wakes == store->wakes ? LETHE_ERR_NOSPACE : LETHE_OK;
+            struct timespec turn = later(LOOK_AGAIN_MS);
+            bool last = is_before(&end, &turn);
+
+            /* What a commit or a checkpoint gives back wakes nobody: it is looked for. */
+            if (pthread_cond_timedwait(&store->moved, &store->lock, last ? &end : &turn) == ETIMEDOUT) {
+                err = wakes == store->wakes && last ? LETHE_ERR_NOSPACE : LETHE_OK;
                 break;
             }
         }
