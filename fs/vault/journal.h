@@ -117,9 +117,10 @@ enum lethe_err lethe_snapshot_put(struct lethe_vault *vault, struct lethe_snapsh
 /* Fills the journaled tables, which must be empty; commits now and then. */
 enum lethe_err lethe_snapshot_load(struct lethe_vault *vault, struct lethe_db *db,
                                    const struct lethe_snapshot_ref *ref) LETHE_MUST_CHECK;
-/* Reads the list of its parts, which the caller frees. LETHE_ERR_INTEGRITY, logged, when its root is missing or damaged. */
+struct lethe_frame_ref;
+/* Reads the list of its parts, in order, which the caller frees (fs/vault/frame.h). LETHE_ERR_INTEGRITY, logged, when its root is missing or damaged. */
 enum lethe_err lethe_snapshot_parts(struct lethe_vault *vault, const struct lethe_snapshot_ref *ref,
-                                    struct lethe_segment_part **parts, size_t *count) LETHE_MUST_CHECK;
+                                    struct lethe_frame_ref **parts, size_t *count) LETHE_MUST_CHECK;
 /* Objects of a snapshot (root and parts), for gc. */
 enum lethe_err lethe_snapshot_objects(struct lethe_vault *vault, const struct lethe_snapshot_ref *ref,
                                       enum lethe_err (*each)(void *context, const struct lethe_id *object),

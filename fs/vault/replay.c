@@ -346,22 +346,12 @@ static enum lethe_err verify_parts(const struct way *way, const struct lethe_fra
 
 static enum lethe_err verify_snapshot(const struct way *way, const struct lethe_snapshot_ref *ref, bool full)
 {
-    struct lethe_segment_part *parts;
-    struct lethe_frame_ref *refs = NULL;
+    struct lethe_frame_ref *refs;
     size_t count;
-    enum lethe_err err = lethe_snapshot_parts(way->vault, ref, &parts, &count);
+    enum lethe_err err = lethe_snapshot_parts(way->vault, ref, &refs, &count);
 
-    if (!err) {
-        refs = calloc(count ? count : 1, sizeof *refs);
-        err = refs ? LETHE_OK : LETHE_ERR_NOMEM;
-    }
-    for (size_t i = 0; i < count && !err; i++) {
-        refs[i] = (struct lethe_frame_ref){
-            .kind = LETHE_OBJECT_SNAPSHOT, .owner = ref->id, .index = i + 1, .part = parts[i]};
-    }
     err = err ? err : verify_parts(way, refs, count, full);
     free(refs);
-    free(parts);
     return err;
 }
 

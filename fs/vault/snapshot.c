@@ -178,8 +178,8 @@ enum lethe_err lethe_snapshot_put(struct lethe_vault *vault, struct lethe_snapsh
     return err;
 }
 
-enum lethe_err lethe_snapshot_parts(struct lethe_vault *vault, const struct lethe_snapshot_ref *ref,
-                                    struct lethe_segment_part **parts, size_t *count)
+static enum lethe_err read_root(struct lethe_vault *vault, const struct lethe_snapshot_ref *ref,
+                                struct lethe_segment_part **parts, size_t *count)
 {
     char key[LETHE_STORE_KEY_MAX + 1];
     struct lethe_buf sealed = {0}, root = {0};
@@ -219,6 +219,25 @@ enum lethe_err lethe_snapshot_parts(struct lethe_vault *vault, const struct leth
     }
     lethe_buf_release(&sealed);
     lethe_buf_release(&root);
+    return err;
+}
+
+enum lethe_err lethe_snapshot_parts(struct lethe_vault *vault, const struct lethe_snapshot_ref *ref,
+                                    struct lethe_frame_ref **parts, size_t *count)
+{
+    struct lethe_segment_part *list;
+    enum lethe_err err = read_root(vault, ref, &list, count);
+
+    *parts = err ? NULL : calloc(*count ? *count : 1, sizeof **parts);
+    if (!err && !*parts) {
+        err = LETHE_ERR_NOMEM;
+        *count = 0;
+    }
+    for (size_t i = 0; i < *count; i++) {
+        (*parts)[i] = (struct lethe_frame_ref){
+            .kind = LETHE_OBJECT_SNAPSHOT, .owner = ref->id, .index = i + 1, .part = list[i]};
+    }
+    free(list);
     return err;
 }
 
@@ -282,24 +301,14 @@ enum lethe_err lethe_snapshot_load(struct lethe_vault *vault, struct lethe_db *d
                                    const struct lethe_snapshot_ref *ref)
 {
     struct lethe_frame_reader *reader = NULL;
-    struct lethe_frame_ref *refs = NULL;
-    struct lethe_segment_part *parts;
+    struct lethe_frame_ref *refs;
     size_t count;
-    enum lethe_err err = lethe_snapshot_parts(vault, ref, &parts, &count);
+    enum lethe_err err = lethe_snapshot_parts(vault, ref, &refs, &count);
 
-    if (!err) {
-        refs = calloc(count ? count : 1, sizeof *refs);
-        err = refs ? LETHE_OK : LETHE_ERR_NOMEM;
-    }
-    for (size_t i = 0; i < count && !err; i++) {
-        refs[i] = (struct lethe_frame_ref){
-            .kind = LETHE_OBJECT_SNAPSHOT, .owner = ref->id, .index = i + 1, .part = parts[i]};
-    }
     err = err ? err : lethe_frame_reader_new(vault, refs, count, &reader);
     err = err ? err : load_parts(reader, db, count);
     lethe_frame_reader_free(reader);
     free(refs);
-    free(parts);
     return err == LETHE_ERR_FORMAT ? LETHE_ERR_INTEGRITY : err;
 }
 
@@ -307,16 +316,16 @@ enum lethe_err lethe_snapshot_objects(struct lethe_vault *vault, const struct le
                                       enum lethe_err (*each)(void *context, const struct lethe_id *object),
                                       void *context)
 {
-    struct lethe_segment_part *parts;
+    struct lethe_frame_ref *refs;
     size_t count;
-    enum lethe_err err = lethe_snapshot_parts(vault, ref, &parts, &count);
+    enum lethe_err err = lethe_snapshot_parts(vault, ref, &refs, &count);
 
     if (!err) {
         err = each(context, &ref->id);
     }
     for (size_t i = 0; i < count && !err; i++) {
-        err = each(context, &parts[i].id);
+        err = each(context, &refs[i].part.id);
     }
-    free(parts);
+    free(refs);
     return err;
 }
