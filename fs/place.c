@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "fs/place.h"
 
+#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +65,11 @@ static char *resolve(const char *path)
     return place;
 }
 
+const char *lethe_place_path(const char *location)
+{
+    return strncmp(location, "file://", 7) == 0 ? location + 7 : location;
+}
+
 static char *find(const char *location)
 {
     if (strncmp(location, "s3://", 5) == 0) {
@@ -74,7 +80,7 @@ static char *find(const char *location)
         }
         return bucket;
     }
-    return resolve(strncmp(location, "file://", 7) == 0 ? location + 7 : location);
+    return resolve(lethe_place_path(location));
 }
 
 bool lethe_place_within(const char *inner, const char *outer)
@@ -86,4 +92,22 @@ bool lethe_place_within(const char *inner, const char *outer)
     free(in);
     free(out);
     return within;
+}
+
+bool lethe_place_holds_others(const char *location, const char *const *names, size_t count)
+{
+    DIR *folder = opendir(lethe_place_path(location));
+    struct dirent *entry;
+    bool others = false;
+
+    while (folder && !others && (entry = readdir(folder)) != NULL) {
+        others = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+        for (size_t i = 0; i < count && others; i++) {
+            others = strcmp(entry->d_name, names[i]) != 0;
+        }
+    }
+    if (folder) {
+        closedir(folder);
+    }
+    return others;
 }

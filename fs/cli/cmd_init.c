@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "fs/cli/cli.h"
 
-#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,25 +109,15 @@ static int check_places(const char *vault, const struct lethe_store_options *sto
 /* A vault has its folder alone. What an init that was broken off left is no hindrance; a vault is found later. */
 static int check_empty(const char *vault)
 {
-    static const char *const ours[] = {".", "..", "o", "j", "tmp"};
-    const char *path = strncmp(vault, "file://", 7) == 0 ? vault + 7 : vault;
-    DIR *folder = opendir(path);
-    struct dirent *entry;
-    bool strange = false, found = false;
+    static const char *const ours[] = {"o", "j", "tmp"};
+    char file[PATH_MAX];
 
-    while (folder && (entry = readdir(folder)) != NULL) {
-        bool known = false;
-
-        for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
-            known |= strcmp(entry->d_name, ours[i]) == 0;
-        }
-        strange |= !known;
-        found |= strcmp(entry->d_name, "vault.json") == 0;
+    if (!lethe_place_holds_others(vault, ours, sizeof ours / sizeof *ours) ||
+        snprintf(file, sizeof file, "%s/vault.json", lethe_place_path(vault)) >= (int)sizeof file ||
+        access(file, F_OK) == 0) {
+        return -1;
     }
-    if (folder) {
-        closedir(folder);
-    }
-    return strange && !found ? lethe_cli_usage("init: %s holds other files: give the vault a folder of its own", vault) : -1;
+    return lethe_cli_usage("init: %s holds other files: give the vault a folder of its own", vault);
 }
 
 int lethe_cmd_init(int argc, char **argv)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "fs/cli/cli.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -144,21 +143,6 @@ static int check_not_over(const char *mountpoint, const char *location)
     return -1;
 }
 
-/* What is in the folder would be out of reach while the mount is there. */
-static bool holds_something(const char *path)
-{
-    DIR *folder = opendir(path);
-    struct dirent *entry = NULL;
-
-    while (folder && (entry = readdir(folder)) != NULL &&
-           (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)) {
-    }
-    if (folder) {
-        closedir(folder);
-    }
-    return entry != NULL;
-}
-
 /* Something is mounted there: what the folder shows is not its own. */
 static bool is_mountpoint(const char *path)
 {
@@ -278,7 +262,7 @@ int lethe_cmd_mount(int argc, char **argv)
         goto out;
     }
     code = check_not_over(mountpoint, args[0]);
-    if (code < 0 && !words.nonempty && !is_mountpoint(mountpoint) && holds_something(mountpoint)) {
+    if (code < 0 && !words.nonempty && !is_mountpoint(mountpoint) && lethe_place_holds_others(mountpoint, NULL, 0)) {
         code = lethe_cli_usage("mount: %s is not empty: choose an empty folder, or give -o nonempty to hide what is in it",
                                args[1]);
     }

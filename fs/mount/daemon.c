@@ -27,6 +27,7 @@
 #include "fs/mount/passer.h"
 #include "fs/mount/plain.h"
 #include "fs/mount/status.h"
+#include "fs/place.h"
 #include "fs/vault/watch.h"
 #include "lethe/log.h"
 
@@ -236,11 +237,10 @@ static uint64_t least(uint64_t a, uint64_t b)
  */
 static uint64_t room_in_vault(struct lethe_session *session)
 {
-    const char *path = session->location;
+    const char *path = lethe_place_path(session->location);
     struct lethe_watch_status store;
     struct statvfs disk;
 
-    path += strncmp(path, "file://", 7) == 0 ? 7 : 0;
     lethe_watch_status(session->watch, &store);
     if (path[0] != '/' || store.away || statvfs(path, &disk)) {
         return UINT64_MAX;
