@@ -189,9 +189,12 @@ enum lethe_err lethe_passer_new(const char *mountpoint, const char *secret, size
         return LETHE_ERR_DENIED;
     }
     passer = calloc(1, sizeof *passer);
-    if (!passer || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets)) {
+    if (!passer) {
+        return LETHE_ERR_NOMEM;
+    }
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets)) {
         free(passer);
-        return passer ? LETHE_ERR_IO : LETHE_ERR_NOMEM;
+        return LETHE_ERR_IO;
     }
     child = fork();
     if (child == 0) {

@@ -12,9 +12,9 @@
 #include "fs/mount/daemon.h"
 #include "tests/crash/recorder.h"
 #include "tests/long.h"
+#include "tests/remove_folder.h"
 #include "tests/unit/vault_fixture.h"
 
-#include <ftw.h>
 #include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -455,19 +455,6 @@ static void judge_path(struct fixture *image, int path, size_t k)
     lethe_tree_release_file(file);
     lethe_tree_forget(tree, attr.st_ino, 1);
     judge(path, k, false, bytes, have);
-}
-
-static int remove_entry(const char *path, const struct stat *stat, int type, struct FTW *where)
-{
-    (void)stat;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
-static void remove_folder(const char *path)
-{
-    assert_int_equal(nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 static void cut(const struct fixture *fixture, size_t k, enum rec_crash how, uint64_t seed)

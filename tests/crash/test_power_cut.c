@@ -11,8 +11,8 @@
 #include "tests/crash/crash_life.h"
 #include "tests/crash/recorder_private.h"
 #include "tests/long.h"
+#include "tests/remove_folder.h"
 
-#include <ftw.h>
 #include <sys/statvfs.h>
 
 #define POINTS_QUICK 200
@@ -198,19 +198,6 @@ static void go_on(struct fixture *fixture, const struct point *point)
     free(here);
     free(there);
     published_after++;
-}
-
-static int remove_entry(const char *path, const struct stat *stat, int type, struct FTW *where)
-{
-    (void)stat;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
-static void remove_folder(const char *path)
-{
-    assert_int_equal(nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 /* Memory, if there is plenty: nothing here has to outlive the test. */

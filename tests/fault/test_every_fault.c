@@ -14,9 +14,9 @@
 #include "tests/fault/scarce_memory.h"
 #include "tests/fault/versions.h"
 #include "tests/long.h"
+#include "tests/remove_folder.h"
 #include "tests/unit/vault_fixture.h"
 
-#include <ftw.h>
 #include <signal.h>
 #include <sys/statvfs.h>
 
@@ -320,19 +320,6 @@ static void assert_all(struct fixture *fixture, struct model *model)
     assert_int_equal(close_device(fixture), LETHE_OK);
     fixture_assert_vault(fixture, LETHE_SESSION_NEWEST, here);
     free(here);
-}
-
-static int remove_entry(const char *path, const struct stat *stat, int type, struct FTW *where)
-{
-    (void)stat;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
-static void remove_folder(const char *path)
-{
-    assert_int_equal(nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 static void place(struct fixture *fixture, const struct fixture *base, const char *suffix)
