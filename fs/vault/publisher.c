@@ -129,11 +129,43 @@ static void look_at_journal(struct lethe_publisher *publisher)
         return; /* once more when there is time */
     }
     publisher->away = err == LETHE_ERR_UNREACHABLE;
-    publisher->verify = publisher->verify == verify ? LETHE_VERIFY_NOT : publisher->verify;
+    if (publisher->verify == verify && !publisher->away) {
+        publisher->verify = LETHE_VERIFY_NOT;
+    }
     if (err == LETHE_ERR_INTEGRITY) {
         publisher->status.journal_damaged = true;
         publisher->suggested = true;
     }
+}
+
+static bool wants_look(const struct lethe_publisher *publisher)
+{
+    return publisher->verify && !publisher->status.stopped && publisher->met && !publisher->away;
+}
+
+/*
+ * Gets to know the vault, once, and looks at its journal where that is wanted: before anything is published, so that
+ * what is asked for after lethe_publisher_verify is answered with the journal whole. With the lock held, which is
+ * given away meanwhile.
+ */
+static enum lethe_err meet(struct lethe_publisher *publisher)
+{
+    if (!publisher->met) {
+        enum lethe_err err;
+
+        pthread_mutex_unlock(&publisher->lock);
+        err = publisher->options.meet(publisher->options.context);
+        pthread_mutex_lock(&publisher->lock);
+        publisher->met = !err;
+        publisher->refused = err && err != LETHE_ERR_UNREACHABLE && err != LETHE_ERR_CANCELLED && err != LETHE_ERR_NOMEM;
+        if (err) {
+            return err;
+        }
+    }
+    if (wants_look(publisher)) {
+        look_at_journal(publisher);
+    }
+    return LETHE_OK;
 }
 
 /* The tree's state is in the vault up to a cut that came after `asked` was read. */
@@ -144,16 +176,6 @@ static enum lethe_err publish_once(struct lethe_publisher *publisher, bool force
     enum lethe_err err;
 
     *cut_made = false;
-    if (!publisher->met) {
-        err = publisher->options.meet(publisher->options.context);
-        pthread_mutex_lock(&publisher->lock);
-        publisher->met = !err;
-        publisher->refused = err && err != LETHE_ERR_UNREACHABLE && err != LETHE_ERR_CANCELLED && err != LETHE_ERR_NOMEM;
-        pthread_mutex_unlock(&publisher->lock);
-        if (err) {
-            return err;
-        }
-    }
     err = lethe_epoch_pending(publisher->options.db, &epoch);
     if (err == LETHE_ERR_NOT_FOUND) {
         err = anew ? lethe_epoch_cut_anew(&publisher->options, force, &epoch)
@@ -227,7 +249,7 @@ static void *thread_main(void *argument)
         bool pressed, suggested, due, cut_made;
         enum lethe_err err;
 
-        if (publisher->verify && !publisher->status.stopped && publisher->met && !publisher->away) {
+        if (wants_look(publisher)) {
             look_at_journal(publisher);
             if (publisher->stop) {
                 break;
@@ -269,9 +291,15 @@ static void *thread_main(void *argument)
         publisher->pressed = publisher->suggested = false;
         publisher->status.busy = true;
         let_moves(publisher, false);
-        pthread_mutex_unlock(&publisher->lock);
-        err = publish_once(publisher, asked != publisher->answered || pressed, &cut_made);
-        pthread_mutex_lock(&publisher->lock);
+        cut_made = false;
+        err = meet(publisher);
+        if (!err) {
+            bool force = asked != publisher->answered || pressed;
+
+            pthread_mutex_unlock(&publisher->lock);
+            err = publish_once(publisher, force, &cut_made);
+            pthread_mutex_lock(&publisher->lock);
+        }
         publisher->status.busy = false;
         note_result(publisher, err);
         if (err) {
