@@ -19,6 +19,8 @@ struct lethe_control;
 
 /* Serves in a thread of its own, and one for each connection (at most 16). */
 enum lethe_err lethe_control_new(struct lethe_session *session, struct lethe_control **out) LETHE_MUST_CHECK;
+/* Takes the socket's name away, as who is about to leave does; NULL is nothing. */
+void lethe_control_hide(struct lethe_control *control);
 /* Stops the publisher, so that a running sync ends with LETHE_ERR_CANCELLED, and removes the socket. */
 void lethe_control_free(struct lethe_control *control);
 
@@ -35,5 +37,7 @@ enum lethe_err lethe_control_call(const char *path, const char *request,
 enum lethe_err lethe_control_call_state(const char *state_dir, const char *request,
                                         void (*progress)(void *context, const json_t *object), void *context,
                                         json_t **answer, struct lethe_buf *extra) LETHE_MUST_CHECK;
+/* Whether anybody answers soon. One that was killed leaves its socket behind. */
+bool lethe_control_answers(const char *state_dir);
 
 #endif

@@ -6,12 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "fs/mount/control_private.h"
 
 #define LINE_MAX_BYTES (16u << 20)
+#define ANSWER_MS 500
 
 static enum lethe_err connect_to(const char *state_dir, int *out)
 {
@@ -95,13 +97,31 @@ enum lethe_err lethe_control_call_state(const char *state_dir, const char *reque
     if (err) {
         return err;
     }
-    if (send(fd, request, len, MSG_NOSIGNAL) != (ssize_t)len || send(fd, "\n", 1, MSG_NOSIGNAL) != 1) {
-        err = LETHE_ERR_UNREACHABLE;
-    } else {
-        err = read_answer(fd, progress, context, answer, extra);
+    /* Who has no place for us answers at once and closes, before all of this is sent: the answer is there. */
+    if (send(fd, request, len, MSG_NOSIGNAL) == (ssize_t)len) {
+        (void)!send(fd, "\n", 1, MSG_NOSIGNAL);
     }
+    err = read_answer(fd, progress, context, answer, extra);
     close(fd);
     return err;
+}
+
+bool lethe_control_answers(const char *state_dir)
+{
+    const struct timeval patience = {.tv_usec = ANSWER_MS * 1000};
+    bool answered = false;
+    char byte;
+    int fd;
+
+    if (connect_to(state_dir, &fd)) {
+        return false;
+    }
+    if (!setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience)) {
+        (void)!send(fd, "status\n", 7, MSG_NOSIGNAL);
+        answered = recv(fd, &byte, 1, 0) == 1;
+    }
+    close(fd);
+    return answered;
 }
 
 enum lethe_err lethe_control_call(const char *path, const char *request, void (*progress)(void *, const json_t *),

@@ -362,10 +362,19 @@ out:
     return err;
 }
 
+void lethe_control_hide(struct lethe_control *control)
+{
+    char path[4096];
+
+    if (control) {
+        snprintf(path, sizeof path, "%s/%s", control->session->state_dir, LETHE_CONTROL_NAME);
+        unlink(path);
+    }
+}
+
 void lethe_control_free(struct lethe_control *control)
 {
     uint64_t one = 1;
-    char path[4096];
 
     if (!control) {
         return;
@@ -385,8 +394,7 @@ void lethe_control_free(struct lethe_control *control)
     pthread_mutex_unlock(&control->lock);
     close(control->listener);
     close(control->stop);
-    snprintf(path, sizeof path, "%s/%s", control->session->state_dir, LETHE_CONTROL_NAME);
-    unlink(path);
+    lethe_control_hide(control);
     pthread_cond_destroy(&control->idle);
     pthread_mutex_destroy(&control->lock);
     free(control);

@@ -434,6 +434,7 @@ static enum lethe_err run(struct daemon *daemon)
 
     harden();
     err = serve(daemon);
+    lethe_control_hide(daemon->control); /* who mounts again waits for us from now on */
     if (daemon->session && daemon->options->session.at == INT64_MAX) { /* one of the past has a folder to remove */
         leave_in_time(daemon->session);
     }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "fs/file.h"
+#include "fs/mount/control.h"
 #include "fs/mount/known.h"
 #include "fs/mount/newest.h"
 #include "fs/place.h"
@@ -33,8 +34,8 @@
 #define CACHE_RESERVE (8ull << 20)
 #define EARLY_CUT (32u << 20)  /* bytes written: sealing and uploading begin while a program goes on writing */
 #define ROOT_NAMES "4096"      /* that a mount reads before it says that the tree answers */
-#define LOCK_NAPS 15           /* of 20 ms: for a daemon that may be leaving */
-#define LOCK_NAPS_LEAVING 1500 /* for one that is */
+#define LOCK_NAPS 25           /* of 20 ms: for a daemon that may be leaving */
+#define LOCK_NAPS_LEAVING 1500 /* for one that is, or was killed */
 
 /* Whether root is no folder of states, but a state of this vault that recover set aside. */
 static bool is_set_aside(const char *root, const char hex[33])
@@ -193,17 +194,17 @@ static enum lethe_err keep_file(const struct lethe_session *session, const struc
 
 /*
  * A daemon whose mount has just been taken away still brings its last changes to disk: it has removed its control
- * socket by then, or is about to. Whoever stays is not waited for.
+ * socket by then, or is about to. One that was killed has left it, and holds the lock until the kernel is done with it.
+ * Whoever stays, and answers, is not waited for.
  */
 static int lock_patiently(int fd, const char *state_dir)
 {
     const struct timespec nap = {.tv_nsec = 20000000};
-    char path[4096];
     int result;
 
-    snprintf(path, sizeof path, "%s/control", state_dir);
     for (unsigned naps = 0; (result = flock(fd, LOCK_EX | LOCK_NB)) != 0; naps++) {
-        if (errno != EWOULDBLOCK || naps >= (access(path, F_OK) == 0 ? LOCK_NAPS : LOCK_NAPS_LEAVING)) {
+        if (errno != EWOULDBLOCK || naps >= LOCK_NAPS_LEAVING ||
+            (naps > 0 && naps % LOCK_NAPS == 0 && lethe_control_answers(state_dir))) {
             break;
         }
         nanosleep(&nap, NULL);
