@@ -68,7 +68,7 @@ static enum lethe_err draw(const char *folder)
     for (unsigned i = 0; i < DRAWN; i++) {
         struct lethe_raster raster;
         struct lethe_buf png = {0}, jpeg = {0};
-        char path[256];
+        char path[600];
         enum lethe_err err = lethe_raster_init(&raster, sizes[i][0], sizes[i][1], 3, 8);
 
         if (!err) {
@@ -179,7 +179,7 @@ static enum lethe_err run_parts(struct bench *bench, const char *list, json_t *o
 static void remove_drawn(const char *folder)
 {
     for (unsigned i = 0; i < 2 * DRAWN; i++) {
-        char path[256];
+        char path[600];
 
         drawn_path(folder, i / 2, i % 2 ? "jpg" : "png", path, sizeof path);
         (void)unlink(path);
@@ -242,7 +242,8 @@ int lethe_cmd_bench(int argc, char **argv)
         .about = "Measures the engine on pictures, drawn ones when none are given, and a store beside other programs.",
         .max_args = 64,
         .options = options};
-    char drawn[] = "/tmp/lethefs-drawn-XXXXXX", name[512] = "";
+    const char *temporary = getenv("TMPDIR");
+    char drawn[512], name[512] = "";
     json_t *object;
     size_t count;
     enum lethe_err err;
@@ -280,6 +281,8 @@ int lethe_cmd_bench(int argc, char **argv)
     bench.threads = threads ? (unsigned)threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     object = json_pack("{s:s, s:s, s:i, s:i}", "version", LETHE_VERSION, "effort", effort, "strength",
                        (int)strength, "threads", (int)bench.threads);
+    snprintf(drawn, sizeof drawn, "%.300s/lethefs-drawn-XXXXXX",
+             temporary && temporary[0] == '/' ? temporary : "/tmp");
     err = pictures ? find(&bench, args, count, (size_t)most, drawn, &was_drawn) : LETHE_OK;
     code = lethe_exit_code(err);
     if (!err && pictures) {
