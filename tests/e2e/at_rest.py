@@ -10,7 +10,7 @@ import zlib
 
 NEEDLES = [b"holiday", b"lisbon", b"landscape", b"sprite", b"note-1", b"quick brown", b"lazy dog", b"numbers",
            b"secret-tag", b"needle", b"target-nobody", b"haystack", b"lethefs sample", b"drawn landscape", b"Exif\0\0",
-           b"JFIF\0", b"SQLite format", b"CREATE TABLE", b"dentry", b"12345\n12346\n"]
+           b"\xff\xe0\0\x10JFIF\0", b"SQLite format", b"CREATE TABLE", b"dentry", b"12345\n12346\n"]
 
 
 def pixel_runs(samples):
@@ -43,12 +43,12 @@ def pixel_runs(samples):
 
 
 def uniform(data):
-    """Chi-square over byte values, 255 degrees of freedom; the bound is far out (about 7 sigma)."""
+    """Chi-square over byte values, 255 degrees of freedom; the bound is far out: noise exceeds it once in 1e10."""
     counts = [0] * 256
     for value in data:
         counts[value] += 1
     expected = len(data) / 256
-    return sum((n - expected) ** 2 / expected for n in counts) < 255 + 7 * (2 * 255) ** 0.5
+    return sum((n - expected) ** 2 / expected for n in counts) < 255 + 8 * (2 * 255) ** 0.5
 
 
 def data_extents(path):

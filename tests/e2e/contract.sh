@@ -102,7 +102,7 @@ lethefs mount "$VAULT" taken "${P[@]}" -o nonempty
 lethefs umount taken
 [ -e taken/file ] || fail "what the mount hid is gone"
 for way in "my vault" "./my vault" "$VAULT" "$VAULT/" "file://$VAULT"; do
-    lethefs mount "$way" "m nt" --extpass "cat pass"
+    lethefs mount "$way" "m nt" --extpass "cat pass" --epoch 1h
     echo "$way" >"m nt/way"
     fusermount3 -u "m nt" # and at once again: the daemon may still be leaving
 done

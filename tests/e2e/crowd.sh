@@ -86,8 +86,8 @@ asked=0
 while kill -0 "${workers[@]}" 2>/dev/null; do
     "$LETHEFS" status "$MNT" --json >/dev/null
     "$LETHEFS" inspect "$MNT/shared" >/dev/null 2>&1 || true
-    find "$MNT" -type f -name 'p*' -print -quit | while read -r photo; do
-        "$LETHEFS" inspect "$photo" --json >/dev/null 2>&1 || true # it may be gone
+    { find "$MNT" -type f -name 'p*' -print -quit 2>/dev/null || true; } | while read -r photo; do
+        "$LETHEFS" inspect "$photo" --json >/dev/null 2>&1 || true # it may be gone, before find has looked or after
     done
     [ $((asked % 3)) != 0 ] || "$LETHEFS" sync "$MNT"
     [ $((asked % 5)) != 0 ] || "$LETHEFS" gc "$VAULT" --keep 0s --passfile "$PASS" >/dev/null

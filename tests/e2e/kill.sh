@@ -92,6 +92,7 @@ for round in $(seq "$ROUNDS"); do
     mount_vault --epoch 1s
     pid=$(daemon_pid)
     mkdir -p "$MNT/r"
+    sync "$MNT" # the kill may come before the writer has asked for anything
     python3 "$WORK/writer.py" "$MNT/r" "$WORK/log" "$((SEED + round))" 2>/dev/null &
     writer=$!
     python3 -c "import time; time.sleep($((RANDOM % 2500)) / 1000)"

@@ -16,10 +16,14 @@ nap() { # at most so many milliseconds
     python3 -c "import time; time.sleep($((RANDOM % $1)) / 1000)"
 }
 
+ended() { # PID: one begun late would meet the next mount
+    while kill -0 "$1" 2>/dev/null; do sleep 0.02; done
+}
+
 kill_daemon() { # the mount's pid, then whatever is left of the mount
     disown -a # no word of it
     kill -9 "$1" 2>/dev/null || true
-    while kill -0 "$1" 2>/dev/null; do sleep 0.02; done
+    ended "$1"
     umount -l "$MNT" 2>/dev/null || true
 }
 
@@ -52,16 +56,19 @@ for round in $(seq "$ROUNDS"); do
             "$LETHEFS" sync "$MNT" 2>/dev/null &
             nap 1500
             kill_daemon "$pid"
+            ended $!
             ;;
         umount)
             "$LETHEFS" umount "$MNT" 2>/dev/null &
             nap 100
             kill_daemon "$pid"
+            ended $!
             ;;
         umount-wait)
             "$LETHEFS" umount "$MNT" --wait 2>/dev/null &
             nap 1500
             kill_daemon "$pid"
+            ended $!
             ;;
         mount)
             umount_vault
@@ -75,7 +82,7 @@ for round in $(seq "$ROUNDS"); do
             collecting=$!
             nap 200
             kill_daemon "$pid"
-            while kill -0 $collecting 2>/dev/null; do sleep 0.02; done # begun late, it has the device's lock itself
+            ended $collecting # begun late, it has the device's lock itself
             ;;
         passwd | key)
             if [ $phase = passwd ]; then

@@ -49,7 +49,8 @@ absence() {
     cp -r "$WORK/want" "$MNT/tree"
     "$LETHEFS" sync "$MNT"
     # shellcheck disable=SC2086
-    forget $options --timeout 1s
+    forget $options --timeout 1s --epoch 1h
+    "$LETHEFS" sync "$MNT" # a mount has asked for what it looks at by itself when that is answered
 
     before=$(requests)
     ls -lR "$MNT" >/dev/null

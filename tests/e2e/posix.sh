@@ -15,10 +15,11 @@ compare() {
     [ -z "$out" ] || fail "the trees differ: $(head -5 <<<"$out")"
 }
 compare
-# Trees of this machine.
-mkdir "$MNT/etc" "$MNT/include"
-cp -a /etc/. "$MNT/etc/"
-same_trees /etc "$MNT/etc"
+# Trees of this machine, as they are now.
+mkdir "$MNT/include"
+cp -a /etc "$WORK/etc"
+cp -a "$WORK/etc" "$MNT/etc"
+same_trees "$WORK/etc" "$MNT/etc"
 if [ -n "${LETHE_LONG:-}" ] && [ -d /usr/include ]; then
     cp -a /usr/include/. "$MNT/include/"
 fi
@@ -27,7 +28,7 @@ umount_vault
 rm -rf "$XDG_CACHE_HOME"
 mount_vault
 compare
-same_trees /etc "$MNT/etc"
+same_trees "$WORK/etc" "$MNT/etc"
 [ -z "${LETHE_LONG:-}" ] || same_trees /usr/include "$MNT/include"
 umount_vault
 "$LETHEFS" check "$VAULT" --deep --passfile "$PASS"
