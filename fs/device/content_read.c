@@ -130,14 +130,18 @@ static void set_absent(struct lethe_absent *absent, const struct lethe_content *
     }
 }
 
-/* Whether the block was lent; the last one of a content ends in zeros. */
-static bool lent_block(struct lethe_content *content, uint64_t block, uint8_t *out)
+/* Whether these bytes of one block were lent; behind a content's end follow zeros, which nobody lends. */
+static bool lent_bytes(struct lethe_content *content, uint64_t offset, uint8_t *out, size_t len)
 {
-    uint64_t size = atomic_load(&content->size), left = size > block * BLOCK ? size - block * BLOCK : 0;
-    size_t len = left < BLOCK ? (size_t)left : BLOCK;
+    uint64_t size = atomic_load(&content->size);
+    size_t there = size <= offset ? 0 : size - offset < len ? (size_t)(size - offset) : len;
 
-    memset(out + len, 0, BLOCK - len);
-    return len > 0 && lethe_lent_copy(content->store, &content->id, block * BLOCK, out, len);
+    if (offset / BLOCK * BLOCK >= size ||
+        (there > 0 && !lethe_lent_copy(content->store, &content->id, offset, out, there))) {
+        return false;
+    }
+    memset(out + there, 0, len - there);
+    return true;
 }
 
 enum lethe_err lethe_content_load_block(struct lethe_content *content, struct lethe_chunk *chunk,
@@ -170,7 +174,7 @@ enum lethe_err lethe_content_load_block(struct lethe_content *content, struct le
             break;
         }
     }
-    if (err == LETHE_ERR_ABSENT && lent_block(source.content, block, out)) {
+    if (err == LETHE_ERR_ABSENT && lent_bytes(source.content, block * BLOCK, out, BLOCK)) {
         err = LETHE_OK;
     }
     if (err == LETHE_ERR_ABSENT) {
@@ -282,7 +286,7 @@ static enum lethe_err read_range(struct lethe_content *content, uint64_t offset,
                 }
                 break;
             case FROM_NOWHERE:
-                if (!lethe_lent_copy(store, &source.content->id, offset, out, n)) {
+                if (!lent_bytes(source.content, offset, out, n)) {
                     set_absent(absent, source.content, block);
                     missing = true;
                 }

@@ -37,6 +37,21 @@ static struct lethe_file *fill_up(struct fixture *fixture, uint64_t room)
     return file;
 }
 
+/* By zeros; and a read that begins among them. */
+static void lengthen(struct fixture *fixture, const char *name, struct lethe_buf *bytes, uint64_t by)
+{
+    struct lethe_file *file = fixture_file(fixture, name, O_RDWR);
+    size_t end = bytes->len, got;
+    uint8_t byte;
+
+    assert_int_equal(lethe_tree_fallocate(file, 0, end, by), 0);
+    assert_int_equal(lethe_tree_read(file, end + 1, &byte, 1, &got), 0);
+    assert_true(got == 1 && byte == 0);
+    lethe_tree_release_file(file);
+    assert_int_equal(lethe_buf_resize(bytes, end + by), LETHE_OK);
+    memset(bytes->data + end, 0, by);
+}
+
 static void assert_reads(struct fixture *fixture, const char *name, const struct lethe_buf *expected)
 {
     struct lethe_file *file = fixture_file(fixture, name, O_RDONLY);
@@ -82,6 +97,9 @@ static void test_full(void **state)
     assert_reads(&fixture, "large", &large);
     assert_reads(&fixture, "photo.png", &photo);
     assert_reads(&fixture, "small", &small);
+    assert_reads(&fixture, "large", &large);
+    /* Where the bytes in the vault end in the middle of a block, zeros follow that nothing brings. */
+    lengthen(&fixture, "large", &large, 100000);
     assert_reads(&fixture, "large", &large);
     lethe_contents_usage(fixture.session->contents, &usage);
     assert_true(usage.dirty + usage.cached + usage.database <= LIMIT);
