@@ -14,7 +14,8 @@
 
 /* What -o may hold besides the kernel's own options; from fstab everything arrives this way. */
 struct mount_words {
-    bool read_only, allow_other, sync_vault, degraded, no_readahead, no_atime, plain, offline, nonempty;
+    bool read_only, allow_other, sync_vault, degraded, no_readahead, plain, offline, nonempty;
+    bool no_atime, no_dir_atime, strict_atime;
     const char *passfile, *extpass, *cache_size, *cache_dir, *state_dir, *at, *epoch, *effort, *timeout, *residuals;
     struct lethe_store_options store;
     char more[1024];
@@ -23,8 +24,8 @@ struct mount_words {
 static int take_word(struct mount_words *words, char *word)
 {
     static const char *const ignored[] = {"rw", "defaults", "user", "users", "noauto", "auto", "nofail", "_netdev",
-                                          "exec", "suid", "dev", "async", "diratime", "norelatime", "owner",
-                                          "group", "nouser", "_rnetdev"};
+                                          "exec", "suid", "dev", "async", "relatime", "diratime", "atime",
+                                          "norelatime", "nostrictatime", "owner", "group", "nouser", "_rnetdev"};
     const struct {
         const char *name;
         const char **target;
@@ -40,7 +41,7 @@ static int take_word(struct mount_words *words, char *word)
                  {"cacert=", &words->store.ca_file},
                  {"credentials=", &words->store.credentials},
                  {"profile=", &words->store.profile}};
-    static const char *const kernel[] = {"noexec", "nosuid", "nodev", "noatime", "relatime", "sync", "dirsync"};
+    static const char *const kernel[] = {"noexec", "nosuid", "nodev", "noatime", "sync", "dirsync"};
 
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         size_t len = strlen(texts[i].name);
@@ -69,6 +70,10 @@ static int take_word(struct mount_words *words, char *word)
         words->sync_vault = true;
     } else if (strcmp(word, "sync=device") == 0) {
         words->sync_vault = false;
+    } else if (strcmp(word, "nodiratime") == 0) {
+        words->no_dir_atime = true;
+    } else if (strcmp(word, "strictatime") == 0) {
+        words->strict_atime = true;
     } else if (strcmp(word, "path-style") == 0) {
         words->store.path_style = true;
     } else if (strcmp(word, "host-style") == 0) {
@@ -285,6 +290,8 @@ int lethe_cmd_mount(int argc, char **argv)
         daemon.session.residuals = pick(residuals, words.residuals);
         daemon.session.degraded = words.degraded;
         daemon.session.no_atime = words.no_atime;
+        daemon.session.no_dir_atime = words.no_dir_atime;
+        daemon.session.strict_atime = words.strict_atime;
         if (words.degraded && daemon.session.at == INT64_MAX) { /* beside whatever is mounted */
             daemon.session.at = LETHE_SESSION_NEWEST;
         }

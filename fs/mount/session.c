@@ -749,8 +749,11 @@ static enum lethe_err open_device(struct lethe_session *session, const struct le
         .cache_dir = past ? session->scratch_dir : session->cache_dir,
         .reserve = CACHE_RESERVE,
     };
-    struct lethe_tree_options tree = {
-        .hydrate = hydrate, .context = session, .update_atime = !past && !options->no_atime};
+    struct lethe_tree_options tree = {.hydrate = hydrate,
+                                      .context = session,
+                                      .update_atime = !past && !options->no_atime,
+                                      .strict_atime = options->strict_atime,
+                                      .no_dir_atime = options->no_dir_atime};
     char scratch_cache[4096];
     enum lethe_err err;
 

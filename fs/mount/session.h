@@ -39,7 +39,9 @@ struct lethe_session_options {
     unsigned timeout_ms;      /* how long a read waits for the vault; 0: 60 s */
     bool persistent;          /* a read for which the vault does not answer is tried again until then */
     bool (*interrupted)(void); /* see fs/vault/restorer.h; may be NULL */
-    bool no_atime;            /* reading changes no access times */
+    bool no_atime;            /* reading changes no access times, */
+    bool no_dir_atime;        /* no folder's, */
+    bool strict_atime;        /* or all, rather than as by relatime */
     bool publish;             /* start the publisher (a mount for writing) */
     bool diverged;            /* without publish: also a state that does not go on to what the vault shows */
     enum lethe_publisher_verify verify; /* what it looks at first */

@@ -156,8 +156,9 @@ bool lethe_attr_accessed(struct lethe_tree *tree, struct lethe_inode *inode)
     if (!tree->options.update_atime || !lethe_tree_writable(tree) || lethe_inode_lock(tree, inode)) {
         return false;
     }
-    due = inode->atime <= inode->mtime || inode->atime <= inode->ctime || now - inode->atime >= DAY_NS;
-    due &= !inode->gone && inode->atime != now;
+    due = tree->options.strict_atime || inode->atime <= inode->mtime || inode->atime <= inode->ctime ||
+          now - inode->atime >= DAY_NS;
+    due &= !inode->gone && inode->atime != now && !(tree->options.no_dir_atime && S_ISDIR(inode->mode));
     lethe_inode_unlock(inode);
     if (!due) {
         return false;

@@ -255,6 +255,21 @@ static enum lethe_err remove_orphans(struct lethe_tree *tree, const char *sql)
     return LETHE_OK;
 }
 
+/*
+ * The root stays in memory, so that a mount whose database cannot be read any more still says what it is: umount looks
+ * before it takes it away. Without a row there is none: nothing was ever written.
+ */
+static enum lethe_err keep_root(struct lethe_tree *tree)
+{
+    struct lethe_inode *root;
+    int error = lethe_inode_acquire(tree, LETHE_TREE_ROOT, &root);
+
+    if (!error) {
+        lethe_inode_unlock(root); /* the reference goes with the tree */
+    }
+    return !error || error == -ESTALE ? LETHE_OK : error == -ENOMEM ? LETHE_ERR_NOMEM : LETHE_ERR_IO;
+}
+
 enum lethe_err lethe_tree_open(const struct lethe_tree_options *options, const struct lethe_owner *owner,
                                struct lethe_tree **out)
 {
@@ -290,6 +305,7 @@ enum lethe_err lethe_tree_open(const struct lethe_tree_options *options, const s
     if (!err && lethe_tree_writable(tree) && fresh && !made) {
         err = remove_orphans(tree, orphans_of_journal);
     }
+    err = err ? err : keep_root(tree);
     lethe_tree_leave(tree, true);
     if (err) {
         lethe_tree_close(tree);

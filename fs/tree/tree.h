@@ -38,8 +38,8 @@ struct lethe_tree_options {
     /* Brings absent bytes (see content.h); LETHE_ERR_UNREACHABLE, LETHE_ERR_INTEGRITY ... become EIO. */
     enum lethe_err (*hydrate)(void *context, const struct lethe_absent *absent);
     void *context;
-    /* Sets atime as relatime does when true. */
-    bool update_atime;
+    /* Sets atime as relatime does when true; at each access with strict_atime; never a folder's with no_dir_atime. */
+    bool update_atime, strict_atime, no_dir_atime;
 };
 
 struct lethe_owner {

@@ -230,7 +230,7 @@ lethefs mount "$VAULT" "$SPACED" "${P[@]}"
 lethefs umount "$SPACED"
 # --- as mount(8) runs it for a line in fstab
 mkdir mnt5
-lethefs "$VAULT" mnt5 -o "rw,noauto,nofail,user=x,x-systemd.automount,passfile=$WORK/pass2,epoch=2s"
+lethefs "$VAULT" mnt5 -o "rw,relatime,nodiratime,noauto,nofail,user=x,x-systemd.automount,passfile=$WORK/pass2,epoch=2s"
 [ -e mnt5/meanwhile ] || fail "without a command, nothing is mounted"
 lethefs umount mnt5
 if [ "$(id -u)" = 0 ] && command -v mount.fuse3 >/dev/null; then

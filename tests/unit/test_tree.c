@@ -677,6 +677,44 @@ static void small_cache_loses_nothing(void **unused)
     assert_int_equal(fixture_number(&fixture, "SELECT count(*) FROM inode WHERE size > 0"), 50);
 }
 
+static void access_times_as_mounted(void **unused)
+{
+    struct stat attr, later = {.st_atim = {.tv_sec = 4102444800}}, earlier = {.st_atim = {.tv_sec = 1}};
+    struct lethe_file *file = fixture_open(&fixture, fixture_make(&fixture, 1, "a"), O_RDONLY);
+    struct lethe_inode *root = lethe_inode_ref(fixture.tree, 1);
+
+    (void)unused;
+    assert_int_equal(lethe_tree_setattr(fixture.tree, file->inode->ino, LETHE_SET_ATIME, &later, &attr), 0);
+    assert_false(lethe_tree_accessed(file));
+    fixture.tree->options.strict_atime = true;
+    assert_true(lethe_tree_accessed(file));
+    fixture.tree->options.no_dir_atime = true;
+    assert_int_equal(lethe_tree_setattr(fixture.tree, 1, LETHE_SET_ATIME, &earlier, &attr), 0);
+    assert_false(lethe_attr_accessed(fixture.tree, root));
+    fixture.tree->options.no_dir_atime = fixture.tree->options.strict_atime = false;
+    assert_true(lethe_attr_accessed(fixture.tree, root));
+    lethe_inode_put(fixture.tree, root);
+    lethe_tree_release_file(file);
+}
+
+/* umount looks at the root before it takes a mount away, whatever became of the database. */
+static void root_stays_known(void **unused)
+{
+    struct stat attr;
+
+    (void)unused;
+    fixture_make(&fixture, 1, "a");
+    assert_int_equal(lethe_commit_wait(fixture.committer), LETHE_OK);
+    fixture.tree->lru_max = 0;
+    assert_int_equal(lethe_tree_lookup(fixture.tree, 1, "a", &attr), 0); /* may let go of whom nobody holds */
+    lethe_db_lock(fixture.db);
+    assert_int_equal(sqlite3_exec(lethe_db_handle(fixture.db), "DROP TABLE inode", NULL, NULL, NULL), SQLITE_OK);
+    lethe_db_unlock(fixture.db);
+    assert_true(lethe_tree_lookup(fixture.tree, 1, "a", &attr) < 0);
+    assert_int_equal(lethe_tree_getattr(fixture.tree, 1, &attr), 0);
+    assert_int_equal(attr.st_mode, S_IFDIR | 0755);
+}
+
 /* tag, permissions, id; ends with a tag of 0 */
 static size_t make_list(const uint32_t (*entries)[3], uint8_t *out)
 {
@@ -764,6 +802,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(holes_are_seen, setup, teardown),
         cmocka_unit_test_setup_teardown(numbers_are_never_used_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(small_cache_loses_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(access_times_as_mounted, setup, teardown),
+        cmocka_unit_test_setup_teardown(root_stays_known, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
