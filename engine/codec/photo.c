@@ -12,9 +12,11 @@
 #include "photo_private.h"
 
 static enum lethe_err parse_png(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
-                                struct lethe_photo *photo, enum lethe_reason *reason)
+                                struct lethe_pool *pool, bool believe, struct lethe_photo *photo,
+                                enum lethe_reason *reason)
 {
-    enum lethe_err err = lethe_png_parse(file, len, limits, &photo->raster, &photo->recipe, reason);
+    enum lethe_err err = lethe_png_parse_on(file, len, limits, pool, believe ? &photo->believed : NULL, &photo->raster,
+                                            &photo->recipe, reason);
 
     if (err) {
         return err;
@@ -35,8 +37,8 @@ static enum lethe_err parse_jpeg(const uint8_t *file, size_t len, const struct l
     return lethe_photo_digest_jpeg(&photo->jpeg, photo->info.digest);
 }
 
-enum lethe_err lethe_photo_parse(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
-                                 struct lethe_photo **out, enum lethe_reason *reason)
+static enum lethe_err parse(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
+                            struct lethe_pool *pool, bool believe, struct lethe_photo **out, enum lethe_reason *reason)
 {
     static const uint8_t png[4] = {0x89, 'P', 'N', 'G'};
     struct lethe_photo *photo;
@@ -53,7 +55,7 @@ enum lethe_err lethe_photo_parse(const uint8_t *file, size_t len, const struct l
         return LETHE_ERR_NOMEM;
     }
     if (memcmp(file, png, sizeof png) == 0) {
-        err = parse_png(file, len, limits, photo, reason);
+        err = parse_png(file, len, limits, pool, believe, photo, reason);
     } else if (file[0] == 0xff && file[1] == 0xd8) {
         err = parse_jpeg(file, len, limits, photo, reason);
     } else {
@@ -76,6 +78,19 @@ enum lethe_err lethe_photo_parse(const uint8_t *file, size_t len, const struct l
     photo->info.channels = photo->shape.channels;
     *out = photo;
     return LETHE_OK;
+}
+
+enum lethe_err lethe_photo_parse(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
+                                 struct lethe_photo **out, enum lethe_reason *reason)
+{
+    return parse(file, len, limits, NULL, false, out, reason);
+}
+
+enum lethe_err lethe_photo_parse_to_encode(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
+                                           struct lethe_pool *pool, struct lethe_photo **out,
+                                           enum lethe_reason *reason)
+{
+    return parse(file, len, limits, pool, true, out, reason);
 }
 
 void lethe_photo_free(struct lethe_photo *photo)
@@ -418,6 +433,31 @@ enum lethe_err lethe_photo_restore(const struct lethe_pair *pair, const uint8_t 
                                        limits, pool, NULL, max_len, out);
 }
 
+enum lethe_err lethe_photo_parts(const uint8_t *artifact, size_t artifact_len, const uint8_t *residual,
+                                 size_t residual_len, const struct lethe_image_limits *limits,
+                                 struct photo_artifact *parts, struct lethe_reader *reader)
+{
+    uint8_t version, container;
+    uint64_t check;
+    enum lethe_err err = lethe_photo_artifact_parse(artifact, artifact_len, limits, parts);
+
+    if (err) {
+        return err;
+    }
+    lethe_reader_init(reader, residual, residual_len);
+    version = lethe_read_u8(reader);
+    container = lethe_read_u8(reader);
+    check = lethe_read_u64(reader);
+    if (residual_len > 0 && version > PHOTO_RESIDUAL_VERSION) {
+        return LETHE_ERR_VERSION;
+    }
+    if (residual_len > 0 && (reader->bad || version != PHOTO_RESIDUAL_VERSION || container != parts->shape.container ||
+                             check != lethe_check64(artifact, parts->own_len))) {
+        return LETHE_ERR_FORMAT;
+    }
+    return LETHE_OK;
+}
+
 enum lethe_err lethe_photo_restore_watched(const struct lethe_pair *pair, const uint8_t *artifact,
                                            size_t artifact_len, const uint8_t *residual, size_t residual_len,
                                            const uint8_t *recipe, size_t recipe_len,
@@ -429,23 +469,11 @@ enum lethe_err lethe_photo_restore_watched(const struct lethe_pair *pair, const 
     struct lethe_reader reader;
     const struct lethe_reader *left = residual_len > 0 ? &reader : NULL;
     size_t start = out->len;
-    uint8_t version, container;
-    uint64_t check;
-    enum lethe_err err = lethe_photo_artifact_parse(artifact, artifact_len, limits, &parts);
+    enum lethe_err err =
+        lethe_photo_parts(artifact, artifact_len, residual, residual_len, limits, &parts, &reader);
 
     if (err) {
         return err;
-    }
-    lethe_reader_init(&reader, residual, residual_len);
-    version = lethe_read_u8(&reader);
-    container = lethe_read_u8(&reader);
-    check = lethe_read_u64(&reader);
-    if (left && version > PHOTO_RESIDUAL_VERSION) {
-        return LETHE_ERR_VERSION;
-    }
-    if (left && (reader.bad || version != PHOTO_RESIDUAL_VERSION || container != parts.shape.container ||
-        check != lethe_check64(artifact, parts.own_len))) {
-        return LETHE_ERR_FORMAT;
     }
     if (parts.shape.container == LETHE_CONTAINER_PNG) {
         err = restore_png(pair, &parts, left, recipe, recipe_len, pool, max_len, out);

@@ -30,6 +30,7 @@ struct lethe_photo {
     struct lethe_raster raster; /* one of the two */
     struct lethe_jpeg jpeg;
     struct lethe_buf recipe;
+    bool believed; /* the recipe of a PNG is right if its encoder went on as it began */
 };
 
 void lethe_photo_shape_of_raster(const struct lethe_raster *raster, struct photo_shape *shape);
@@ -101,6 +102,15 @@ enum lethe_err lethe_photo_restore_rows(const struct lethe_pair *pair, const str
                                         const struct lethe_reader *residual, const uint8_t *recipe, size_t recipe_len,
                                         struct lethe_pool *pool, size_t max_len,
                                         struct lethe_buf *out) LETHE_MUST_CHECK;
+
+/* The samples alone (photo_rows.c). raster is initialised here. */
+enum lethe_err lethe_photo_restore_samples(const struct lethe_pair *pair, const struct photo_artifact *parts,
+                                           const struct lethe_reader *residual, struct lethe_pool *pool,
+                                           struct lethe_raster *raster) LETHE_MUST_CHECK;
+/* Artifact and residual taken apart and found to belong together (photo.c). residual_len may be 0. */
+enum lethe_err lethe_photo_parts(const uint8_t *artifact, size_t artifact_len, const uint8_t *residual,
+                                 size_t residual_len, const struct lethe_image_limits *limits,
+                                 struct photo_artifact *parts, struct lethe_reader *reader) LETHE_MUST_CHECK;
 
 /* One block: samples of 8 bits from quantised coefficients (photo_idct.c). */
 void lethe_photo_idct(const int16_t *coefs, const uint16_t *quant, uint8_t out[64]);

@@ -80,6 +80,32 @@ static void work(void *context, size_t index)
     }
 }
 
+enum lethe_err lethe_photo_restore_samples(const struct lethe_pair *pair, const struct photo_artifact *parts,
+                                           const struct lethe_reader *residual, struct lethe_pool *pool,
+                                           struct lethe_raster *raster)
+{
+    const struct photo_shape *shape = &parts->shape;
+    struct photo_planes planes;
+    const uint8_t *xhat[4] = {0};
+    enum lethe_err err = lethe_photo_planes(pair, parts, NULL, pool, &planes);
+
+    *raster = (struct lethe_raster){0};
+    if (err) {
+        return err;
+    }
+    for (unsigned c = 0; c < shape->channels; c++) {
+        xhat[c] = planes.plane[c];
+    }
+    err = lethe_raster_init(raster, shape->width, shape->height, shape->channels, shape->depth);
+    err = err ? err
+              : lethe_residual_samples_decode(residual->at, lethe_reader_left(residual), xhat, pool, raster);
+    if (err) {
+        lethe_raster_release(raster);
+    }
+    lethe_photo_planes_release(&planes);
+    return err;
+}
+
 enum lethe_err lethe_photo_restore_rows(const struct lethe_pair *pair, const struct photo_artifact *parts,
                                         const struct lethe_reader *residual, const uint8_t *recipe, size_t recipe_len,
                                         struct lethe_pool *pool, size_t max_len, struct lethe_buf *out)

@@ -106,8 +106,8 @@ enum lethe_err lethe_inflate_init(struct lethe_inflater *inflater, const uint8_t
                                   size_t len) LETHE_MUST_CHECK;
 void lethe_inflate_release(struct lethe_inflater *inflater);
 /*
- * One block: its bytes to out + *pos, never past cap; its tokens to tokens (emptied first; NULL: not
- * recorded). LETHE_ERR_FORMAT when malformed, cut, or larger than cap; LETHE_ERR_UNSUPPORTED for a form that
+ * One block: its bytes to out + *pos, never past cap (NULL: nowhere, as who has them may wish); its tokens to tokens
+ * (emptied first; NULL: not recorded). LETHE_ERR_FORMAT when malformed, cut, or larger than cap; LETHE_ERR_UNSUPPORTED for a form that
  * has no token (length 258 written with symbol 284).
  */
 enum lethe_err lethe_inflate_block(struct lethe_inflater *inflater, uint8_t *out, size_t cap, size_t *pos,
@@ -211,14 +211,30 @@ enum lethe_err lethe_deflate_encode(const struct lethe_deflate_params *params, c
 
 /* --- deflate_model.c: a raw deflate stream, given its bytes --- */
 
+/* The first tokens of a stream, stored blocks among them. */
+struct lethe_deflate_sample {
+    struct lethe_tokens tokens;
+    size_t coded;       /* those that are no stored blocks */
+    unsigned mem_level; /* as the size of the first coded block tells, or 0 */
+};
+
 /*
- * Describes the stream in (a raw deflate stream that inflates to data, data_len bytes with slack) and appends
- * the description to out. *used is where the stream ends in in. hint is zlib's FLEVEL (0 to 3), window_bits
- * its window. LETHE_ERR_UNSUPPORTED when the description would be larger than max_cost bytes.
+ * Inflates a raw deflate stream, which must give len bytes (data has slack behind them), and keeps a sample, to be
+ * released as its tokens are.
  */
-enum lethe_err lethe_deflate_describe(const uint8_t *in, size_t in_len, uint8_t *data, size_t data_len,
-                                      unsigned hint, unsigned window_bits, size_t max_cost,
-                                      struct lethe_buf *out, size_t *used) LETHE_MUST_CHECK;
+enum lethe_err lethe_deflate_unpack(const uint8_t *in, size_t in_len, uint8_t *data, size_t len,
+                                    struct lethe_deflate_sample *sample) LETHE_MUST_CHECK;
+/*
+ * Describes the stream in, which was unpacked to data and sample, and appends the description to out. *used is where
+ * the stream ends in in. hint is zlib's FLEVEL (0 to 3), window_bits its window. believed: set when the encoder was taken
+ * to go on as in the sample, without a look at the rest, which saves most of the time: then the description may be wrong,
+ * and who replays it must compare; NULL forbids that. LETHE_ERR_UNSUPPORTED when the description would be larger than
+ * max_cost bytes.
+ */
+enum lethe_err lethe_deflate_describe(const uint8_t *in, size_t in_len, const uint8_t *data, size_t data_len,
+                                      const struct lethe_deflate_sample *sample, unsigned hint, unsigned window_bits,
+                                      size_t max_cost, bool *believed, struct lethe_buf *out,
+                                      size_t *used) LETHE_MUST_CHECK;
 /*
  * Data that is still coming while its stream is written: need returns when at least bytes of it are there, and in *ready
  * how many are.

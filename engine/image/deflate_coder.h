@@ -109,6 +109,8 @@ struct lethe_zlib_model *lethe_zlib_model_new(const struct lethe_deflate_params 
 void lethe_zlib_model_free(struct lethe_zlib_model *model);
 enum lethe_err lethe_zlib_model_block(struct lethe_zlib_model *model,
                                       struct lethe_deflate_state *state) LETHE_MUST_CHECK;
+/* Believes from now on that tokens are as foreseen, and looks for none; encoding, and not for stored blocks (BUSY). */
+void lethe_zlib_model_believe(struct lethe_zlib_model *model);
 /* Tokens that were not as foreseen so far, and stored blocks that were not. */
 uint64_t lethe_zlib_model_misses(const struct lethe_zlib_model *model);
 

@@ -9,6 +9,16 @@
 
 #define QUICK 4096u
 #define CANDIDATES 24
+#define STRANGE 8u   /* misses in so many tokens: some other kind of encoder */
+#define PATIENCE 64u /* misses that tell nothing */
+
+/* How much of a sample. */
+struct extent {
+    size_t tokens;
+    size_t bytes;
+};
+
+static const struct extent all_of_it = {SIZE_MAX, SIZE_MAX}, beginning = {QUICK, SIZE_MAX};
 
 /* A stored block hides the tokens that its encoder had found: those of the matcher, if they end where it
  * does. */
@@ -23,9 +33,12 @@ static size_t skip(struct lethe_matcher *m, size_t pos, size_t end)
     return pos;
 }
 
-/* Misses of params on at most most tokens of the sample; gives up at cap. */
+/*
+ * Misses of params on the tokens of the sample before end; gives up at cap, and when they are so many that this must be
+ * another kind of encoder (then UINT64_MAX).
+ */
 static uint64_t trial(const struct lethe_deflate_sample *sample, const struct lethe_deflate_params *params,
-                      const uint8_t *data, size_t len, size_t most, uint64_t cap)
+                      const uint8_t *data, size_t len, const struct extent *extent, uint64_t cap)
 {
     struct lethe_matcher *m = lethe_matcher_new(params, data, len);
     uint64_t misses = 0;
@@ -34,7 +47,7 @@ static uint64_t trial(const struct lethe_deflate_sample *sample, const struct le
     if (!m) {
         return UINT64_MAX;
     }
-    for (size_t i = 0; i < sample->tokens.count && i < most && misses < cap; i++) {
+    for (size_t i = 0; i < sample->tokens.count && i < extent->tokens && pos < extent->bytes && misses < cap; i++) {
         uint32_t token = sample->tokens.at[i];
         size_t end = pos + lethe_token_length(token);
 
@@ -46,9 +59,19 @@ static uint64_t trial(const struct lethe_deflate_sample *sample, const struct le
             lethe_matcher_restart(m, end);
         }
         pos = end;
+        if (misses > PATIENCE + i / STRANGE) {
+            misses = UINT64_MAX;
+            break;
+        }
     }
     lethe_matcher_free(m);
     return misses;
+}
+
+bool lethe_deflate_foresees(const struct lethe_deflate_sample *sample, const struct lethe_deflate_params *params,
+                            const uint8_t *data, size_t len, size_t bytes)
+{
+    return trial(sample, params, data, len, &(struct extent){SIZE_MAX, bytes}, 1) == 0;
 }
 
 /* Levels in the order in which zlib's FLEVEL suggests them, cheap ones before dear ones of the same FLEVEL.
@@ -84,7 +107,7 @@ static uint64_t improve(const struct lethe_deflate_sample *sample, struct lethe_
                         const struct lethe_deflate_params *other, const uint8_t *data, size_t len,
                         uint64_t best)
 {
-    uint64_t misses = best ? trial(sample, other, data, len, SIZE_MAX, best) : 0;
+    uint64_t misses = best ? trial(sample, other, data, len, &all_of_it, best) : 0;
 
     if (misses < best) {
         *params = *other;
@@ -109,7 +132,7 @@ uint64_t lethe_deflate_guess(const struct lethe_deflate_sample *sample, const ui
         params->level = sample->tokens.count > 0 ? 0 : 1;
         return 0;
     }
-    best = trial(sample, &base, data, len, SIZE_MAX, UINT64_MAX);
+    best = trial(sample, &base, data, len, &all_of_it, UINT64_MAX);
     other = base;
     other.strategy = LETHE_DEFLATE_RLE;
     best = improve(sample, params, &other, data, len, best);
@@ -118,8 +141,8 @@ uint64_t lethe_deflate_guess(const struct lethe_deflate_sample *sample, const ui
     }
     n = list(hint, &base, all);
     for (unsigned i = 0; i < n; i++) {
-        misses[i] = trial(sample, &all[i], data, len, QUICK, QUICK / 8);
-        if (misses[i] == 0 && (unproven || trial(sample, &all[i], data, len, SIZE_MAX, 1) == 0)) {
+        misses[i] = trial(sample, &all[i], data, len, &beginning, QUICK / STRANGE);
+        if (misses[i] == 0 && (unproven || trial(sample, &all[i], data, len, &all_of_it, 1) == 0)) {
             *params = all[i];
             if (unproven) {
                 *unproven = true;
@@ -133,13 +156,13 @@ uint64_t lethe_deflate_guess(const struct lethe_deflate_sample *sample, const ui
         for (unsigned i = 1; i < n; i++) {
             least = misses[i] < misses[least] ? i : least;
         }
-        if (misses[least] >= QUICK / 8) {
+        if (misses[least] >= QUICK / STRANGE) {
             break;
         }
         best = improve(sample, params, &all[least], data, len, best);
         misses[least] = UINT64_MAX;
     }
-    if (best > sample->tokens.count / 8) { /* some other kind of encoder */
+    if (best > sample->tokens.count / STRANGE) { /* some other kind of encoder */
         return best;
     }
     /* A header may name a smaller window than the encoder had (libpng mends it afterwards). */

@@ -8,13 +8,6 @@
 #define LETHE_DEFLATE_SAMPLE 65536u /* tokens */
 #define LETHE_DEFLATE_SKIP 0xffffu  /* as a distance: a stored block of that length */
 
-/* The first tokens of a stream, stored blocks among them. */
-struct lethe_deflate_sample {
-    struct lethe_tokens tokens;
-    size_t coded;       /* those that are no stored blocks */
-    unsigned mem_level; /* as the size of the first coded block tells, or 0 */
-};
-
 /*
  * Sets *params and returns how many tokens of the sample they miss. hint: zlib's FLEVEL, window_bits: its window.
  * unproven: set when *params foresee the beginning of the sample: whether they foresee the rest of it is left to who
@@ -23,5 +16,9 @@ struct lethe_deflate_sample {
 uint64_t lethe_deflate_guess(const struct lethe_deflate_sample *sample, const uint8_t *data, size_t len,
                              unsigned hint, unsigned window_bits, bool *unproven,
                              struct lethe_deflate_params *params);
+
+/* Whether params foresee the tokens of the sample that stand for its first so many bytes. */
+bool lethe_deflate_foresees(const struct lethe_deflate_sample *sample, const struct lethe_deflate_params *params,
+                            const uint8_t *data, size_t len, size_t bytes);
 
 #endif

@@ -15,6 +15,7 @@
 enum method { METHOD_ZLIB = 0, METHOD_OPTIMAL = 1, METHOD_COUNT };
 
 #define NEGLIGIBLE 100u /* bytes: a description that needs no second try */
+#define BELIEVE_SHARE 16u /* of the data: what an encoder must have foreseen to be believed */
 #define MAX_DATA (UINT32_MAX - 65536u)
 
 struct model {
@@ -68,8 +69,7 @@ static enum lethe_err add_to_sample(struct lethe_deflate_sample *sample,
     return err;
 }
 
-/* Inflates everything, keeping a sample of the tokens. */
-static enum lethe_err sample_stream(const uint8_t *in, size_t in_len, uint8_t *data, size_t len,
+enum lethe_err lethe_deflate_unpack(const uint8_t *in, size_t in_len, uint8_t *data, size_t len,
                                     struct lethe_deflate_sample *sample)
 {
     struct lethe_inflater inflater;
@@ -78,6 +78,7 @@ static enum lethe_err sample_stream(const uint8_t *in, size_t in_len, uint8_t *d
     size_t pos = 0;
     enum lethe_err err = lethe_inflate_init(&inflater, in, in_len);
 
+    *sample = (struct lethe_deflate_sample){.coded = 0};
     while (!err && !block.final) {
         bool more = sample->tokens.count < LETHE_DEFLATE_SAMPLE;
 
@@ -89,14 +90,19 @@ static enum lethe_err sample_stream(const uint8_t *in, size_t in_len, uint8_t *d
     if (!err && pos != len) {
         err = LETHE_ERR_FORMAT;
     }
+    if (err) {
+        lethe_tokens_release(&sample->tokens);
+    }
     lethe_tokens_release(&tokens);
     lethe_inflate_release(&inflater);
     return err;
 }
 
-/* proof: give up, with LETHE_ERR_BUSY, when one of so many tokens is not as foreseen. */
+#define BELIEVE SIZE_MAX
+
+/* proof: give up, with LETHE_ERR_BUSY, when one of so many tokens is not as foreseen. BELIEVE: that all are. */
 static enum lethe_err describe_as(enum method method, const struct lethe_deflate_params *params, size_t proof,
-                                  const uint8_t *in, size_t in_len, uint8_t *data, size_t len,
+                                  const uint8_t *in, size_t in_len, const uint8_t *data, size_t len,
                                   size_t max_cost, struct lethe_buf *out, size_t *used)
 {
     struct lethe_deflate_state state = {.data = data, .len = len, .ready = len};
@@ -119,8 +125,11 @@ static enum lethe_err describe_as(enum method method, const struct lethe_deflate
     lethe_buf_put_u8(out, (uint8_t)(params->mem_level | params->window_bits << 4));
     lethe_bits_init(state.padded, 2);
     lethe_range_encoder_init(&state.coder.encoder, out);
+    if (proof == BELIEVE) {
+        lethe_zlib_model_believe(model.zlib);
+    }
     do {
-        err = lethe_inflate_block(&inflater, data, len, &pos, &state.block, &state.tokens);
+        err = lethe_inflate_block(&inflater, NULL, len, &pos, &state.block, &state.tokens);
         if (!err) {
             err = model_block(&model, &state);
         }
@@ -154,7 +163,7 @@ out:
 
 /* The cheaper of both methods; the dear one is tried only when zlib's is not next to nothing. */
 static enum lethe_err describe_best(const struct lethe_deflate_params *params, bool like_zlib, size_t proof,
-                                    const uint8_t *in, size_t in_len, uint8_t *data, size_t len,
+                                    const uint8_t *in, size_t in_len, const uint8_t *data, size_t len,
                                     size_t max_cost, struct lethe_buf *out, size_t *used)
 {
     struct lethe_deflate_params other;
@@ -203,31 +212,34 @@ static enum lethe_err describe_best(const struct lethe_deflate_params *params, b
     return err;
 }
 
-enum lethe_err lethe_deflate_describe(const uint8_t *in, size_t in_len, uint8_t *data, size_t data_len,
-                                      unsigned hint, unsigned window_bits, size_t max_cost,
-                                      struct lethe_buf *out, size_t *used)
+enum lethe_err lethe_deflate_describe(const uint8_t *in, size_t in_len, const uint8_t *data, size_t data_len,
+                                      const struct lethe_deflate_sample *sample, unsigned hint, unsigned window_bits,
+                                      size_t max_cost, bool *believed, struct lethe_buf *out, size_t *used)
 {
-    struct lethe_deflate_sample sample = {.coded = 0};
+    size_t count = sample->tokens.count, least = data_len / BELIEVE_SHARE, negligible = in_len / 256 + NEGLIGIBLE;
     struct lethe_deflate_params params;
     bool unproven = false;
     uint64_t misses;
     enum lethe_err err;
 
+    if (believed) {
+        *believed = false;
+    }
     if (data_len > MAX_DATA) {
         return LETHE_ERR_UNSUPPORTED;
     }
-    err = sample_stream(in, in_len, data, data_len, &sample);
-    if (!err) {
-        misses = lethe_deflate_guess(&sample, data, data_len, hint, window_bits, &unproven, &params);
-        err = describe_best(&params, misses <= sample.tokens.count / 8, unproven ? sample.tokens.count : 0, in, in_len,
-                            data, data_len, max_cost, out, used);
+    misses = lethe_deflate_guess(sample, data, data_len, hint, window_bits, &unproven, &params);
+    if (believed && unproven && lethe_deflate_foresees(sample, &params, data, data_len, least) &&
+        !describe_as(METHOD_ZLIB, &params, BELIEVE, in, in_len, data, data_len, negligible, out, used)) {
+        *believed = true;
+        return LETHE_OK;
     }
+    err = describe_best(&params, misses <= count / 8, unproven ? count : 0, in, in_len, data, data_len, max_cost, out,
+                        used);
     if (err == LETHE_ERR_BUSY) {
-        misses = lethe_deflate_guess(&sample, data, data_len, hint, window_bits, NULL, &params);
-        err = describe_best(&params, misses <= sample.tokens.count / 8, 0, in, in_len, data, data_len, max_cost, out,
-                            used);
+        misses = lethe_deflate_guess(sample, data, data_len, hint, window_bits, NULL, &params);
+        err = describe_best(&params, misses <= count / 8, 0, in, in_len, data, data_len, max_cost, out, used);
     }
-    lethe_tokens_release(&sample.tokens);
     return err;
 }
 

@@ -16,6 +16,7 @@ struct lethe_zlib_model {
     unsigned level;
     size_t limit; /* symbols of a full block */
     bool lazy;
+    bool believing;
     uint64_t misses;
     unsigned restarts;
     uint32_t last_stored; /* level 0: the length of the stored block before */
@@ -77,6 +78,11 @@ void lethe_zlib_model_free(struct lethe_zlib_model *m)
     }
 }
 
+void lethe_zlib_model_believe(struct lethe_zlib_model *m)
+{
+    m->believing = true;
+}
+
 uint64_t lethe_zlib_model_misses(const struct lethe_zlib_model *m)
 {
     return m->misses + m->restarts;
@@ -123,7 +129,7 @@ static enum lethe_err stored_block(struct lethe_zlib_model *m, struct lethe_defl
     size_t left = s->len - s->pos, end, count = 0;
     uint32_t last = 0, guess = (uint32_t)(left < m->last_stored ? left : m->last_stored);
     bool final;
-    enum lethe_err err = await(m, s, s->len);
+    enum lethe_err err = m->believing && m->level > 0 ? LETHE_ERR_BUSY : await(m, s, s->len);
 
     if (err) {
         return err;
@@ -276,7 +282,10 @@ static enum lethe_err encode_tokens(struct lethe_zlib_model *m, struct lethe_def
     struct lethe_coder *coder = &s->coder;
     uint32_t gap = 0;
 
-    for (size_t n = 0; n < s->tokens.count; n++) {
+    if (m->believing) {
+        s->pos = s->block.start + s->block.bytes;
+    }
+    for (size_t n = 0; n < s->tokens.count && !m->believing; n++) {
         uint32_t token = s->tokens.at[n], guess = lethe_matcher_predict(m->matcher, s->pos);
 
         if (token == guess) {

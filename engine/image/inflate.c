@@ -264,7 +264,10 @@ static enum lethe_err read_stored(struct lethe_inflater *s, uint8_t *out, size_t
     block->padding = (uint8_t)padding;
     block->bytes = length;
     while (length > 0 && s->held > 0) {
-        out[(*pos)++] = (uint8_t)s->hold;
+        if (out) {
+            out[*pos] = (uint8_t)s->hold;
+        }
+        (*pos)++;
         s->hold >>= 8;
         s->held -= 8;
         length--;
@@ -273,7 +276,9 @@ static enum lethe_err read_stored(struct lethe_inflater *s, uint8_t *out, size_t
         return LETHE_ERR_FORMAT;
     }
     if (length > 0) {
-        memcpy(out + *pos, s->in + s->at, length);
+        if (out) {
+            memcpy(out + *pos, s->in + s->at, length);
+        }
         s->at += length;
         *pos += length;
     }
@@ -312,7 +317,10 @@ static enum lethe_err read_symbols(struct lethe_inflater *s, uint8_t *out, size_
             if (at == cap) {
                 return LETHE_ERR_FORMAT;
             }
-            out[at++] = (uint8_t)sym;
+            if (out) {
+                out[at] = (uint8_t)sym;
+            }
+            at++;
             token = sym;
         } else if (sym == 256) {
             *pos = at;
@@ -334,7 +342,9 @@ static enum lethe_err read_symbols(struct lethe_inflater *s, uint8_t *out, size_
             if (distance > at || length > cap - at) {
                 return LETHE_ERR_FORMAT;
             }
-            copy_match(out + at, length, distance);
+            if (out) {
+                copy_match(out + at, length, distance);
+            }
             at += length;
             token = lethe_token_match(length, distance);
         }

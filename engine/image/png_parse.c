@@ -262,86 +262,149 @@ static enum lethe_err expand(const struct parser *p, const struct lethe_raster *
     return lethe_png_expand(&p->shape, &palette, values, raster, choices);
 }
 
-/* The picture itself: needs the header and the IDATs. */
-static enum lethe_err parse_picture(struct parser *p, struct lethe_raster *raster, struct lethe_buf *recipe,
-                                    enum lethe_reason *reason)
+/* A picture that is being taken apart: its bytes are there, and two threads make something else of them. */
+struct picture {
+    const struct parser *p;
+    uint8_t *data;
+    size_t size, rows;
+    struct lethe_deflate_sample sample;
+    bool *believed;
+    /* what describes the stream */
+    struct lethe_buf description;
+    size_t used;
+    enum lethe_err described;
+    /* and what becomes of the rows */
+    struct lethe_raster raster;
+    struct lethe_buf choices;
+    uint8_t *types, *padding;
+    enum lethe_err made;
+};
+
+static void describe(struct picture *picture)
 {
-    struct lethe_buf description = {0}, choices = {0};
+    const struct parser *p = picture->p;
+
+    picture->described = lethe_deflate_describe(p->zlib + 2, p->idat_bytes - 2, picture->data, picture->size,
+                                                &picture->sample, p->zlib[1] >> 6, (p->zlib[0] >> 4) + 8u,
+                                                p->idat_bytes / 2 + 64, picture->believed, &picture->description,
+                                                &picture->used);
+}
+
+static void make_raster(struct picture *picture)
+{
+    const struct parser *p = picture->p;
     struct lethe_raster values = {0};
-    uint8_t *data = NULL, *types = NULL, *padding = NULL;
-    size_t size, rows, used, max_cost;
-    bool plain = lethe_png_is_plain(&p->shape), padded = false;
+    enum lethe_err err = lethe_raster_init(&values, p->shape.width, p->shape.height, p->shape.channels,
+                                           p->shape.depth < 8 ? 8 : p->shape.depth);
+
+    if (!err) {
+        err = lethe_png_unfilter(&p->shape, picture->data, &values, picture->types, picture->padding);
+    }
+    if (!err && lethe_png_is_plain(&p->shape)) {
+        picture->raster = values;
+        values = (struct lethe_raster){0};
+    } else if (!err) {
+        err = expand(p, &values, &picture->raster, &picture->choices);
+    }
+    lethe_raster_release(&values);
+    picture->made = err;
+}
+
+static void take_apart(void *context, size_t index)
+{
+    if (index == 0) {
+        describe(context);
+    } else {
+        make_raster(context);
+    }
+}
+
+static void put_recipe(const struct picture *picture, struct lethe_buf *recipe)
+{
+    const struct parser *p = picture->p;
+    bool padded = false;
+
+    for (size_t i = 0; i < picture->rows && !padded; i++) {
+        padded = picture->padding[i] != 0;
+    }
+    lethe_buf_put_u8(recipe, lethe_png_is_plain(&p->shape) ? 1 : 2);
+    put_layout(p, p->zlib + 2 + picture->used, p->idat_bytes - 2 - picture->used,
+               lethe_png_adler(picture->data, picture->size), recipe);
+    lethe_png_types_put(recipe, picture->types, picture->rows);
+    lethe_buf_put_block(recipe, picture->description.data, picture->description.len);
+    if (p->shape.colour == 3) {
+        lethe_png_meta_put(recipe, picture->choices.data, picture->choices.len);
+    }
+    if (padded) {
+        lethe_png_meta_put(recipe, picture->padding, picture->rows);
+    }
+}
+
+/* The picture itself: needs the header and the IDATs. */
+static enum lethe_err parse_picture(struct parser *p, struct lethe_pool *pool, bool *believed,
+                                    struct lethe_raster *raster, struct lethe_buf *recipe, enum lethe_reason *reason)
+{
+    struct picture picture = {.p = p, .believed = believed};
     enum lethe_err err;
 
     *reason = LETHE_REASON_MALFORMED;
     /* Deflate packs at most 1032 to 1: what claims more is refused before it is given memory. */
-    if (!lethe_png_shape_size(&p->shape, &size, &rows) || size / 1032 > p->idat_bytes) {
+    if (!lethe_png_shape_size(&p->shape, &picture.size, &picture.rows) || picture.size / 1032 > p->idat_bytes) {
         return LETHE_ERR_UNSUPPORTED;
     }
     if ((p->zlib[0] & 15) != 8 || p->zlib[0] >> 4 > 7 || (p->zlib[0] << 8 | p->zlib[1]) % 31 != 0 ||
         (p->zlib[1] & 0x20)) {
         return LETHE_ERR_UNSUPPORTED;
     }
-    if (size > SIZE_MAX - LETHE_DEFLATE_SLACK) {
+    if (picture.size > SIZE_MAX - LETHE_DEFLATE_SLACK) {
         return LETHE_ERR_UNSUPPORTED;
     }
-    data = malloc(size + LETHE_DEFLATE_SLACK);
-    types = malloc(rows);
-    padding = calloc(1, rows);
-    if (!data || !types || !padding) {
+    picture.data = malloc(picture.size + LETHE_DEFLATE_SLACK);
+    picture.types = malloc(picture.rows);
+    picture.padding = calloc(1, picture.rows);
+    if (!picture.data || !picture.types || !picture.padding) {
         err = LETHE_ERR_NOMEM;
         goto out;
     }
-    memset(data + size, 0, LETHE_DEFLATE_SLACK);
-    max_cost = p->idat_bytes / 2 + 64;
-    err = lethe_deflate_describe(p->zlib + 2, p->idat_bytes - 2, data, size, p->zlib[1] >> 6,
-                                 (p->zlib[0] >> 4) + 8u, max_cost, &description, &used);
+    memset(picture.data + picture.size, 0, LETHE_DEFLATE_SLACK);
+    err = lethe_deflate_unpack(p->zlib + 2, p->idat_bytes - 2, picture.data, picture.size, &picture.sample);
+    if (!err) {
+        lethe_pool_run(pool, 2, take_apart, &picture);
+        err = picture.described;
+    }
     if (err == LETHE_ERR_UNSUPPORTED) {
         *reason = LETHE_REASON_DEFLATE;
     }
+    err = err ? err : picture.made;
     if (!err) {
-        err = lethe_raster_init(&values, p->shape.width, p->shape.height, p->shape.channels,
-                                p->shape.depth < 8 ? 8 : p->shape.depth);
+        put_recipe(&picture, recipe);
+        err = lethe_buf_status(recipe);
     }
     if (!err) {
-        err = lethe_png_unfilter(&p->shape, data, &values, types, padding);
+        *raster = picture.raster;
+        picture.raster = (struct lethe_raster){0};
     }
-    if (!err && plain) {
-        *raster = values;
-        values = (struct lethe_raster){0};
-    } else if (!err) {
-        err = expand(p, &values, raster, &choices);
-    }
-    if (err) {
-        goto out;
-    }
-    for (size_t i = 0; i < rows && !padded; i++) {
-        padded = padding[i] != 0;
-    }
-    lethe_buf_put_u8(recipe, plain ? 1 : 2);
-    put_layout(p, p->zlib + 2 + used, p->idat_bytes - 2 - used, lethe_png_adler(data, size), recipe);
-    lethe_png_types_put(recipe, types, rows);
-    lethe_buf_put_block(recipe, description.data, description.len);
-    if (p->shape.colour == 3) {
-        lethe_png_meta_put(recipe, choices.data, choices.len);
-    }
-    if (padded) {
-        lethe_png_meta_put(recipe, padding, rows);
-    }
-    err = lethe_buf_status(recipe);
 out:
-    free(data);
-    free(types);
-    free(padding);
-    lethe_raster_release(&values);
-    lethe_buf_release(&description);
-    lethe_buf_release(&choices);
+    free(picture.data);
+    free(picture.types);
+    free(picture.padding);
+    lethe_raster_release(&picture.raster);
+    lethe_tokens_release(&picture.sample.tokens);
+    lethe_buf_release(&picture.description);
+    lethe_buf_release(&picture.choices);
     return err == LETHE_ERR_FORMAT ? LETHE_ERR_UNSUPPORTED : err;
 }
 
 enum lethe_err lethe_png_parse(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
                                struct lethe_raster *raster, struct lethe_buf *recipe,
                                enum lethe_reason *reason)
+{
+    return lethe_png_parse_on(file, len, limits, NULL, NULL, raster, recipe, reason);
+}
+
+enum lethe_err lethe_png_parse_on(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
+                                  struct lethe_pool *pool, bool *believed, struct lethe_raster *raster,
+                                  struct lethe_buf *recipe, enum lethe_reason *reason)
 {
     struct parser parser = {.file = file, .len = len};
     struct lethe_raster made = {0};
@@ -351,6 +414,9 @@ enum lethe_err lethe_png_parse(const uint8_t *file, size_t len, const struct let
     *raster = (struct lethe_raster){0};
     *recipe = (struct lethe_buf){0};
     *reason = LETHE_REASON_NONE;
+    if (believed) {
+        *believed = false;
+    }
     if (len < sizeof lethe_png_signature ||
         memcmp(file, lethe_png_signature, sizeof lethe_png_signature) != 0) {
         *reason = LETHE_REASON_NO_PICTURE;
@@ -363,7 +429,7 @@ enum lethe_err lethe_png_parse(const uint8_t *file, size_t len, const struct let
     if (*reason == LETHE_REASON_NONE) {
         err = join_idats(&parser);
         if (!err) {
-            err = parse_picture(&parser, &made, &text, reason);
+            err = parse_picture(&parser, pool, believed, &made, &text, reason);
         }
     }
     free(parser.joined);

@@ -62,7 +62,7 @@ struct bench_run {
     bool learned; /* it has a recipe and came back exactly; all below is 0 otherwise */
     uint64_t pixels;
     uint64_t artifact, residual, recipe;
-    int64_t encode_ns;    /* parse, encrypt, residual, restore, compare */
+    int64_t encode_ns;    /* parse, encrypt, residual, proof */
     int64_t parse_ns;     /* of it, taking the container apart */
     int64_t decode_ns;    /* restore alone */
     int64_t container_ns; /* of it, what writing the container takes: deflate or Huffman coding */

@@ -117,25 +117,27 @@ enum lethe_err lethe_bench_engine(const struct bench *bench, const struct bench_
     enum lethe_err err;
 
     *run = (struct bench_run){0};
-    err = lethe_photo_parse(file->bytes.data, file->bytes.len, &lethe_image_limits_default, &photo, &reason);
+    err = lethe_photo_parse_to_encode(file->bytes.data, file->bytes.len, &lethe_image_limits_default, pool, &photo,
+                                      &reason);
     parsed = clock_ns(own);
     if (err == LETHE_ERR_UNSUPPORTED) {
         return LETHE_OK;
     }
     if (!err) {
         const struct lethe_photo_info *info = lethe_photo_info(photo);
+        const struct lethe_photo_coding how = {.strength = bench->strength,
+                                               .rate = lethe_photo_exact_rate(photo, bench->pair, bench->strength),
+                                               .effort = bench->effort,
+                                               .random = lethe_random_system()};
 
         run->pixels = (uint64_t)info->width * info->height;
+        err = lethe_photo_encode(photo, file->bytes.data, file->bytes.len, bench->pair, &how, pool, &artifact,
+                                 &residual, NULL);
         recipe = lethe_photo_recipe(photo, &recipe_len);
-        err = lethe_photo_encrypt_at(photo, bench->pair, bench->strength,
-                                     lethe_photo_exact_rate(photo, bench->pair, bench->strength),
-                                     lethe_random_system(), pool, &artifact);
-    }
-    if (!err) {
-        err = lethe_photo_residual(photo, bench->pair, artifact.data, artifact.len, bench->effort, pool,
-                                   &residual, NULL);
     }
     middle = clock_ns(own);
+    run->encode_ns = middle - start;
+    run->parse_ns = parsed - start;
     if (!err) {
         err =
             lethe_photo_restore(bench->pair, artifact.data, artifact.len, residual.data, residual.len, recipe,
@@ -143,14 +145,12 @@ enum lethe_err lethe_bench_engine(const struct bench *bench, const struct bench_
     }
     run->decode_ns = clock_ns(own) - middle;
     run->learned = !err && back.len == file->bytes.len && memcmp(back.data, file->bytes.data, back.len) == 0;
-    run->encode_ns = clock_ns(own) - start;
-    run->parse_ns = parsed - start;
     run->artifact = artifact.len;
     run->residual = residual.len;
     run->recipe = recipe_len;
-    if (err == LETHE_ERR_FORMAT || !run->learned) { /* it would be stored as segments */
+    if (err == LETHE_ERR_FORMAT || err == LETHE_ERR_DIFFERS || !run->learned) { /* it would be stored as segments */
         *run = (struct bench_run){0};
-        err = err == LETHE_ERR_FORMAT ? LETHE_OK : err;
+        err = err == LETHE_ERR_FORMAT || err == LETHE_ERR_DIFFERS ? LETHE_OK : err;
     } else if (!err) {
         err = time_container(file, own, &run->container_ns);
     }

@@ -757,13 +757,17 @@ static enum lethe_err seal_photo(struct job *job, const uint8_t *file, enum leth
     const struct lethe_sealer_options *options = &job->sealer->options;
     struct lethe_buf artifact = {0}, residual = {0};
     struct lethe_photo_quality quality = {0};
+    struct lethe_photo_coding how;
     struct lethe_photo *photo = NULL;
     struct lethe_piece piece;
     const uint8_t *recipe;
     size_t recipe_len;
     uint64_t plain;
-    enum lethe_err err =
-        lethe_photo_parse(file, (size_t)job->size, &lethe_image_limits_default, &photo, reason);
+    bool split = options->fidelity == LETHE_FIDELITY_SPLIT;
+    enum lethe_err err = options->fidelity == LETHE_FIDELITY_LOSSY
+                             ? lethe_photo_parse(file, (size_t)job->size, &lethe_image_limits_default, &photo, reason)
+                             : lethe_photo_parse_to_encode(file, (size_t)job->size, &lethe_image_limits_default,
+                                                           options->pool, &photo, reason);
 
     *served = false;
     if (err) {
@@ -775,23 +779,21 @@ static enum lethe_err seal_photo(struct job *job, const uint8_t *file, enum leth
         err = seal_lossy(job, file, photo, reason, served);
         goto out;
     }
-    recipe = lethe_photo_recipe(photo, &recipe_len);
     err = seal_rewrite(job, file, photo, served);
     if (err || *served) {
         goto out;
     }
-    err = lethe_photo_encrypt_at(photo, options->pair, options->strength,
-                                 options->fidelity == LETHE_FIDELITY_EXACT
-                                     ? lethe_photo_exact_rate(photo, options->pair, options->strength)
-                                     : lethe_pair_rate(options->pair, options->strength),
-                                 lethe_random_system(), options->pool, &artifact);
-    if (!err) {
-        err = lethe_photo_residual(photo, options->pair, artifact.data, artifact.len, options->effort, options->pool,
-                                   &residual, &quality);
-    }
-    if (!err && options->fidelity == LETHE_FIDELITY_SPLIT) { /* whatever it costs */
-        err = lethe_photo_view(photo, file, (size_t)job->size, &artifact);
-        err = err ? err : measure_alone(job, options->pair, &artifact);
+    how = (struct lethe_photo_coding){.strength = options->strength,
+                                      .rate = split ? lethe_pair_rate(options->pair, options->strength)
+                                                    : lethe_photo_exact_rate(photo, options->pair, options->strength),
+                                      .effort = options->effort,
+                                      .view = split,
+                                      .random = lethe_random_system()};
+    err = lethe_photo_encode(photo, file, (size_t)job->size, options->pair, &how, options->pool, &artifact, &residual,
+                             &quality);
+    recipe = lethe_photo_recipe(photo, &recipe_len);
+    if (!err && split) { /* whatever it costs */
+        err = measure_alone(job, options->pair, &artifact);
         plain = UINT64_MAX;
     } else if (!err) {
         err = plain_cost(job->scratch, file, (size_t)job->size, &plain);
@@ -800,9 +802,6 @@ static enum lethe_err seal_photo(struct job *job, const uint8_t *file, enum leth
     if (!err && artifact.len + residual.len + recipe_len + 2 * LETHE_SEAL_OVERHEAD >= plain) {
         *reason = LETHE_REASON_COST;
         goto out;
-    }
-    if (!err) {
-        err = prove(job, options->pair, file, &artifact, &residual, recipe, recipe_len);
     }
     if (err) { /* the codec works in memory alone: whatever it says is about this file, which is stored all the same */
         *reason = err == LETHE_ERR_NOMEM ? LETHE_REASON_TOO_LARGE : LETHE_REASON_DIFFERS;

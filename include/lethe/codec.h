@@ -4,8 +4,8 @@
  *   artifact  the latents that the Encrypter left, entropy-coded, with the id of the model pair
  *   residual  what the Decrypter's picture lacks, coded given that picture
  *   recipe    the container: headers, metadata, filters, deflate parse, trailing bytes
- * All three give the file back exactly; none is of use without the artifact. Nothing here verifies: the caller
- * restores from the very bytes that it is about to store and compares. All calls are thread-safe on distinct objects.
+ * All three give the file back exactly; none is of use without the artifact. lethe_photo_encode alone
+ * verifies: else the caller restores from the very bytes that it is about to store and compares. All calls are thread-safe on distinct objects.
  */
 #ifndef LETHE_CODEC_H
 #define LETHE_CODEC_H
@@ -35,9 +35,16 @@ struct lethe_photo_info {
  */
 enum lethe_err lethe_photo_parse(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
                                  struct lethe_photo **out, enum lethe_reason *reason) LETHE_MUST_CHECK;
+/*
+ * The same on the threads of pool, for lethe_photo_encode: sooner, for it may believe that the encoder of a PNG went on
+ * as it began. Only lethe_photo_encode, which proves it, or looks again, makes sure that the recipe is right.
+ */
+enum lethe_err lethe_photo_parse_to_encode(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
+                                           struct lethe_pool *pool, struct lethe_photo **out,
+                                           enum lethe_reason *reason) LETHE_MUST_CHECK;
 void lethe_photo_free(struct lethe_photo *photo);
 const struct lethe_photo_info *lethe_photo_info(const struct lethe_photo *photo);
-/* Owned by the photo. */
+/* Owned by the photo, as long as lethe_photo_encode is not called. */
 const uint8_t *lethe_photo_recipe(const struct lethe_photo *photo, size_t *len);
 
 /* Runs the Encrypter with fresh randomness and appends the artifact's payload to out. */
@@ -76,6 +83,22 @@ enum lethe_err lethe_photo_residual(const struct lethe_photo *photo, const struc
                                     const uint8_t *artifact, size_t artifact_len, enum lethe_effort effort,
                                     struct lethe_pool *pool, struct lethe_buf *out,
                                     struct lethe_photo_quality *quality) LETHE_MUST_CHECK;
+
+struct lethe_photo_coding {
+    unsigned strength, rate; /* as lethe_photo_encrypt_at takes them */
+    enum lethe_effort effort;
+    bool view; /* put behind the artifact what lethe_photo_view does */
+    const struct lethe_random *random;
+};
+/*
+ * Artifact and residual (both empty before) of a photo that file was parsed to, proven: from them and the recipe, which
+ * may be another one afterwards, the decoder has given the very bytes of file. LETHE_ERR_DIFFERS when it gave others;
+ * both are empty after any error. quality may be NULL.
+ */
+enum lethe_err lethe_photo_encode(struct lethe_photo *photo, const uint8_t *file, size_t len,
+                                  const struct lethe_pair *pair, const struct lethe_photo_coding *how,
+                                  struct lethe_pool *pool, struct lethe_buf *artifact, struct lethe_buf *residual,
+                                  struct lethe_photo_quality *quality) LETHE_MUST_CHECK;
 
 /*
  * The Decrypter's picture in the photo's own container: file (which photo was parsed from) with its metadata, size in

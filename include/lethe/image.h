@@ -13,6 +13,7 @@
 
 #include "lethe/bytes.h"
 #include "lethe/err.h"
+#include "lethe/pool.h"
 
 /* Why a file does not take the learned path; status and inspect show the names. */
 enum lethe_reason {
@@ -70,6 +71,14 @@ enum lethe_err lethe_raster_init(struct lethe_raster *raster, uint32_t width, ui
 enum lethe_err lethe_png_parse(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
                                struct lethe_raster *raster, struct lethe_buf *recipe,
                                enum lethe_reason *reason) LETHE_MUST_CHECK;
+/*
+ * The same on the threads of pool, and with believed (which is always set) sooner: when *believed becomes true, the
+ * encoder was taken to go on as it began, and the recipe may be that of another file; the one above, which looks at all
+ * of it, is then for who has rebuilt and compared in vain.
+ */
+enum lethe_err lethe_png_parse_on(const uint8_t *file, size_t len, const struct lethe_image_limits *limits,
+                                  struct lethe_pool *pool, bool *believed, struct lethe_raster *raster,
+                                  struct lethe_buf *recipe, enum lethe_reason *reason) LETHE_MUST_CHECK;
 /* Appends the file to out. LETHE_ERR_FORMAT when the recipe is malformed or does not fit the raster. */
 enum lethe_err lethe_png_rebuild(const struct lethe_raster *raster, const uint8_t *recipe, size_t recipe_len,
                                  size_t max_len, struct lethe_buf *out) LETHE_MUST_CHECK;

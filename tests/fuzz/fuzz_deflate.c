@@ -28,6 +28,21 @@ static size_t inflated(const uint8_t *in, size_t len, uint8_t *out)
     return err ? SIZE_MAX : pos;
 }
 
+/* Unpacks, which must give len bytes, and describes. */
+static enum lethe_err describe(const uint8_t *packed, size_t packed_len, uint8_t *data, size_t len, unsigned hint,
+                               unsigned window_bits, struct lethe_buf *out, size_t *used)
+{
+    struct lethe_deflate_sample sample;
+    enum lethe_err err = lethe_deflate_unpack(packed, packed_len, data, len, &sample);
+
+    if (!err) {
+        err = lethe_deflate_describe(packed, packed_len, data, len, &sample, hint, window_bits, SIZE_MAX, NULL, out,
+                                     used);
+        lethe_tokens_release(&sample.tokens);
+    }
+    return err;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
     static uint8_t data[MOST + LETHE_DEFLATE_SLACK];
@@ -47,8 +62,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
         }
     } else {
         size = inflated(bytes + 1, len - 1, data);
-        if (size != SIZE_MAX && lethe_deflate_describe(bytes + 1, len - 1, data, size, bytes[0] >> 6, 15,
-                                                       SIZE_MAX, &description, &used) == LETHE_OK) {
+        if (size != SIZE_MAX &&
+            describe(bytes + 1, len - 1, data, size, bytes[0] >> 6, 15, &description, &used) == LETHE_OK) {
             if (lethe_deflate_replay(description.data, description.len, data, size, NULL, used, &out) ||
                 out.len != used || memcmp(out.data, bytes + 1, used) != 0) {
                 abort();

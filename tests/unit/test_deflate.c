@@ -102,6 +102,21 @@ static uint8_t *pack(uint8_t *data, size_t len, int level, int strategy, int mem
     return out;
 }
 
+/* Unpacks, which must give len bytes, and describes. */
+static enum lethe_err describe(const uint8_t *packed, size_t packed_len, uint8_t *data, size_t len, unsigned hint,
+                               unsigned window_bits, struct lethe_buf *out, size_t *used)
+{
+    struct lethe_deflate_sample sample;
+    enum lethe_err err = lethe_deflate_unpack(packed, packed_len, data, len, &sample);
+
+    if (!err) {
+        err = lethe_deflate_describe(packed, packed_len, data, len, &sample, hint, window_bits, SIZE_MAX, NULL, out,
+                                     used);
+        lethe_tokens_release(&sample.tokens);
+    }
+    return err;
+}
+
 /* Describes, replays, compares; returns the size of the description. */
 static size_t round_trip(const uint8_t *packed, size_t packed_len, uint8_t *data, size_t len, unsigned hint,
                          int window_bits)
@@ -109,8 +124,7 @@ static size_t round_trip(const uint8_t *packed, size_t packed_len, uint8_t *data
     struct lethe_buf description = {0}, out = {0};
     size_t used, cost;
 
-    assert_int_equal(lethe_deflate_describe(packed, packed_len, data, len, hint, (unsigned)window_bits,
-                                            SIZE_MAX, &description, &used),
+    assert_int_equal(describe(packed, packed_len, data, len, hint, (unsigned)window_bits, &description, &used),
                      LETHE_OK);
     assert_int_equal(used, packed_len);
     assert_int_equal(lethe_deflate_replay(description.data, description.len, data, len, NULL, packed_len, &out),
@@ -282,7 +296,7 @@ static void damaged_streams(void **unused)
         for (unsigned k = next(&seed) % 4; k > 0; k--) {
             copy[next(&seed) % packed_len] ^= (uint8_t)(1u << next(&seed) % 8);
         }
-        err = lethe_deflate_describe(copy, cut, room, len, 2, 15, SIZE_MAX, &description, &used);
+        err = describe(copy, cut, room, len, 2, 15, &description, &used);
         if (!err) { /* still a stream of len bytes: then it must come back */
             assert_int_equal(
                 lethe_deflate_replay(description.data, description.len, room, len, NULL, packed_len, &out),
@@ -311,7 +325,7 @@ static void damaged_descriptions(void **unused)
                                kind == 1 ? 3 : 0, &packed_len);
 
         assert_int_equal(
-            lethe_deflate_describe(packed, packed_len, data, len, 2, 15, SIZE_MAX, &description, &used),
+            describe(packed, packed_len, data, len, 2, 15, &description, &used),
             LETHE_OK);
         for (int i = 0; i < 1500; i++) {
             uint8_t *copy = malloc(description.len);
@@ -352,9 +366,9 @@ static void a_level_shows_late(void **unused)
         size_t packed_len, used;
         uint8_t *packed = pack(data, len, level, DEFAULT_STRATEGY, 8, 15, 0, &packed_len);
 
-        assert_int_equal(lethe_deflate_describe(packed, packed_len, data, len, hint_of(level, DEFAULT_STRATEGY), 15, SIZE_MAX,
-                                                &description, &used),
-                         LETHE_OK);
+        assert_int_equal(
+            describe(packed, packed_len, data, len, hint_of(level, DEFAULT_STRATEGY), 15, &description, &used),
+            LETHE_OK);
         assert_true(description.len < 64);
         assert_int_equal(lethe_deflate_replay(description.data, description.len, data, len, NULL, packed_len, &out),
                          LETHE_OK);

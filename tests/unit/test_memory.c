@@ -37,7 +37,7 @@
 #define CONSTANT (48u << 20) /* below 2 megapixels */
 #define CONSTANT_LARGE (96u << 20)
 
-/* Parses, encrypts, takes and restores the residual as the sealer does. */
+/* Parses, encodes and proves as the sealer does, then restores. */
 static enum lethe_err code(const struct lethe_buf *file, enum lethe_reason *reason)
 {
     const struct lethe_pair *pair = lethe_pair_shipped(0);
@@ -48,11 +48,13 @@ static enum lethe_err code(const struct lethe_buf *file, enum lethe_reason *reas
     size_t len;
     enum lethe_err err = lethe_pool_new(2, &pool);
 
-    err = err ? err : lethe_photo_parse(file->data, file->len, &lethe_image_limits_default, &photo, reason);
+    err = err ? err
+              : lethe_photo_parse_to_encode(file->data, file->len, &lethe_image_limits_default, pool, &photo, reason);
     if (!err) {
-        err = lethe_photo_encrypt(photo, pair, 2, lethe_random_system(), pool, &artifact);
-        err = err ? err
-                  : lethe_photo_residual(photo, pair, artifact.data, artifact.len, LETHE_EFFORT_FAST, pool, &residual, NULL);
+        const struct lethe_photo_coding how = {
+            .strength = 2, .rate = lethe_pair_rate(pair, 2), .effort = LETHE_EFFORT_FAST, .random = lethe_random_system()};
+
+        err = lethe_photo_encode(photo, file->data, file->len, pair, &how, pool, &artifact, &residual, NULL);
         recipe = lethe_photo_recipe(photo, &len);
         err = err ? err
                   : lethe_photo_restore(pair, artifact.data, artifact.len, residual.data, residual.len, recipe, len,

@@ -306,6 +306,66 @@ static void jpeg_round_trips(void **unused)
     }
 }
 
+/* With a pool and without, artifact and residual are proven, and the photo's recipe serves. */
+static void encode(const struct lethe_buf *file, unsigned threads, bool *looked_again)
+{
+    uint64_t seed = threads;
+    const struct lethe_random random = {fill, &seed};
+    const struct lethe_photo_coding how = {.strength = 2,
+                                           .rate = lethe_pair_rate(pair(), 2),
+                                           .effort = LETHE_EFFORT_FAST,
+                                           .view = true,
+                                           .random = &random};
+    struct parts parts = {0};
+    struct lethe_buf believed = {0};
+    struct lethe_pool *pool;
+    enum lethe_reason reason;
+
+    assert_int_equal(lethe_pool_new(threads, &pool), LETHE_OK);
+    assert_int_equal(lethe_photo_parse_to_encode(file->data, file->len, &lethe_image_limits_default, pool, &parts.photo,
+                                                 &reason),
+                     LETHE_OK);
+    parts.recipe = lethe_photo_recipe(parts.photo, &parts.recipe_len);
+    lethe_buf_put(&believed, parts.recipe, parts.recipe_len);
+    assert_int_equal(lethe_photo_encode(parts.photo, file->data, file->len, pair(), &how, pool, &parts.artifact,
+                                        &parts.residual, &parts.quality),
+                     LETHE_OK);
+    parts.recipe = lethe_photo_recipe(parts.photo, &parts.recipe_len);
+    *looked_again = parts.recipe_len != believed.len || memcmp(parts.recipe, believed.data, believed.len) != 0;
+    assert_restores(&parts, file);
+    lethe_buf_release(&believed);
+    parts_release(&parts);
+    lethe_pool_free(pool);
+}
+
+/* An encoder may begin like another one: what was believed of it is found out. */
+static void encodes_what_it_proves(void **unused)
+{
+    struct lethe_raster raster;
+    struct lethe_buf file = {0};
+    bool looked_again;
+    uint64_t seed = 3;
+
+    (void)unused;
+    assert_int_equal(lethe_raster_init(&raster, 256, 256, 1, 8), LETHE_OK);
+    for (uint32_t i = 0; i < 256 * 256; i++) { /* a quarter of noise, then strings that a level finds or not */
+        raster.planes[0][i] = (uint16_t)(i < 64 * 256 ? next(&seed) & 63 : (next(&seed) & 1) + (i >> 7 & 1));
+    }
+    for (int level = 1; level <= 9; level++) {
+        lethe_buf_reset(&file);
+        assert_int_equal(lethe_png_write(&raster, level, &file), LETHE_OK);
+        encode(&file, level % 2 ? 2 : 1, &looked_again);
+        /* Of the levels that the zlib header does not tell apart, the first is believed. */
+        assert_true(looked_again == (level == 3 || level == 5 || level > 7));
+    }
+    lethe_raster_release(&raster);
+    lethe_buf_release(&file);
+    write_jpeg(&(struct how){.width = 61, .height = 43, .components = 3, .h = 2, .v = 2}, &file);
+    encode(&file, 2, &looked_again);
+    assert_false(looked_again);
+    lethe_buf_release(&file);
+}
+
 /* A fine artifact of a smooth picture is a good picture of it. */
 static void picture_resembles(void **unused)
 {
@@ -716,6 +776,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(png_round_trips),
         cmocka_unit_test(jpeg_round_trips),
+        cmocka_unit_test(encodes_what_it_proves),
         cmocka_unit_test(picture_resembles),
         cmocka_unit_test(encryptions_differ),
         cmocka_unit_test(tag_edit),
