@@ -289,7 +289,7 @@ int lethe_cmd_mount(int argc, char **argv)
         daemon.session.diverged = !daemon.session.publish;
         daemon.session.residuals = pick(residuals, words.residuals);
         daemon.session.degraded = words.degraded;
-        daemon.session.no_atime = words.no_atime;
+        daemon.session.no_atime = words.no_atime || words.read_only;
         daemon.session.no_dir_atime = words.no_dir_atime;
         daemon.session.strict_atime = words.strict_atime;
         if (words.degraded && daemon.session.at == INT64_MAX) { /* beside whatever is mounted */

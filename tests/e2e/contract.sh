@@ -106,9 +106,11 @@ for way in "my vault" "./my vault" "$VAULT" "$VAULT/" "file://$VAULT"; do
     echo "$way" >"m nt/way"
     fusermount3 -u "m nt" # and at once again: the daemon may still be leaving
 done
-lethefs mount "$VAULT" "m nt" "${P[@]}" -o "ro"
+lethefs mount "$VAULT" "m nt" "${P[@]}" -o "ro,strictatime"
+read_before=$(stat -c %x "m nt/way")
 [ "$(cat "m nt/way")" = "file://$VAULT" ] || fail "the last way in is not there"
 ! touch "m nt/way" 2>/dev/null || fail "-o ro writes"
+[ "$(stat -c %x "m nt/way")" = "$read_before" ] || fail "-o ro changes access times"
 lethefs umount "m nt/"
 lethefs mount "$VAULT" "$SPACED" "${P[@]}" --cache-dir relative-cache --epoch 1h
 [ -d relative-cache ] || fail "--cache-dir is not used"
