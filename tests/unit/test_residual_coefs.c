@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "lethe/residual.h"
+#include "tests/tsan.h"
 
 enum kind { NOISE, ZERO, SPARSE, EXTREMES, PHOTO, KINDS };
 
@@ -138,6 +139,7 @@ static void every_form_and_kind(void **unused)
     struct lethe_pool *pool;
 
     (void)unused;
+    TEST_IN_ONE_THREAD();
     assert_int_equal(lethe_pool_new(2, &pool), LETHE_OK);
     for (size_t form = 0; form < sizeof components / sizeof *components; form++) {
         for (size_t size = 0; size < sizeof sizes / sizeof *sizes; size++) {
@@ -155,19 +157,20 @@ static void every_form_and_kind(void **unused)
     lethe_pool_free(pool);
 }
 
-/* Large enough for several bands, so that two threads have something to share. */
+/* Large enough for several bands, so that two threads have something to share; the other pictures are of one. */
 static void threads_change_nothing(void **unused)
 {
     static const unsigned form[] = {22, 11, 11};
     struct lethe_pool *pool;
+    const uint32_t mcus_h = TEST_TSAN ? 60 : 100;
     struct picture p;
 
     (void)unused;
     assert_int_equal(lethe_pool_new(2, &pool), LETHE_OK);
-    picture_init(&p, 64, 100, 3, form, PHOTO, 5);
+    picture_init(&p, 64, mcus_h, 3, form, PHOTO, 5);
     (void)round_trip(&p, LETHE_EFFORT_FAST, pool);
     picture_release(&p);
-    picture_init(&p, 64, 100, 3, form, SPARSE, 6);
+    picture_init(&p, 64, mcus_h, 3, form, SPARSE, 6);
     (void)round_trip(&p, LETHE_EFFORT_STRONG, pool);
     picture_release(&p);
     lethe_pool_free(pool);
@@ -179,6 +182,7 @@ static void nothing_costs_next_to_nothing(void **unused)
     struct picture p;
 
     (void)unused;
+    TEST_IN_ONE_THREAD();
     picture_init(&p, 32, 32, 3, form, ZERO, 1);
     assert_true(round_trip(&p, LETHE_EFFORT_FAST, NULL) < 800); /* 6144 blocks; xhat is noise here */
     picture_release(&p);
@@ -193,6 +197,7 @@ static void bad_streams_are_refused(void **unused)
     uint64_t seed = 9;
 
     (void)unused;
+    TEST_IN_ONE_THREAD();
     picture_init(&p, 3, 3, 3, form, PHOTO, 3);
     assert_int_equal(lethe_residual_coefs_encode(&p.jpeg, xhat_of(&p), LETHE_EFFORT_FAST, NULL, &good),
                      LETHE_OK);

@@ -12,6 +12,7 @@
 #include "engine/codec/residual_samples_fast.h"
 #include "lethe/cpu.h"
 #include "lethe/residual.h"
+#include "tests/tsan.h"
 
 enum kind { NOISE, CONSTANT, GRADIENT, SPRITE, EXTREMES, PHOTO, TEXT, KINDS };
 
@@ -125,6 +126,7 @@ static void every_shape_and_kind(void **unused)
     struct lethe_pool *pool;
 
     (void)unused;
+    TEST_IN_ONE_THREAD();
     assert_int_equal(lethe_pool_new(2, &pool), LETHE_OK);
     for (size_t size = 0; size < sizeof sizes / sizeof *sizes; size++) {
         for (unsigned channels = 1; channels <= 4; channels++) {
@@ -144,7 +146,7 @@ static void every_shape_and_kind(void **unused)
     lethe_pool_free(pool);
 }
 
-/* Wide enough for several bands, so that two threads have something to share. */
+/* Wide enough for several bands, so that two threads have something to share; the other pictures are of one. */
 static void threads_change_nothing(void **unused)
 {
     struct lethe_pool *pool;
@@ -165,6 +167,7 @@ static void threads_change_nothing(void **unused)
 static void instruction_sets_agree(void **unused)
 {
     (void)unused;
+    TEST_IN_ONE_THREAD();
 #if defined(__x86_64__)
     if (!lethe_cpu()->avx2) {
         skip();
@@ -209,6 +212,7 @@ static void even_areas_cost_next_to_nothing(void **unused)
     struct picture p;
 
     (void)unused;
+    TEST_IN_ONE_THREAD();
     picture_init(&p, 512, 512, 4, 8, CONSTANT, 1);
     assert_true(round_trip(&p, LETHE_EFFORT_FAST, NULL) < 3000); /* most of it weights */
     assert_true(round_trip(&p, LETHE_EFFORT_STRONG, NULL) < 2000);
@@ -224,6 +228,7 @@ static void even_areas_cost_next_to_nothing(void **unused)
 static void drawn_pictures_beat_png(void **unused)
 {
     (void)unused;
+    TEST_IN_ONE_THREAD();
     for (unsigned k = 0; k < 12; k++) {
         unsigned channels = 1 + k % 4, depth = k % 3 == 2 ? 16 : 8;
         struct picture p, noisy;
@@ -288,6 +293,7 @@ static void refuse_bad_streams(enum kind kind, enum lethe_effort effort)
 static void bad_streams_are_refused(void **unused)
 {
     (void)unused;
+    TEST_IN_ONE_THREAD();
     refuse_bad_streams(PHOTO, LETHE_EFFORT_STRONG);
     refuse_bad_streams(TEXT, LETHE_EFFORT_FAST);
 }
