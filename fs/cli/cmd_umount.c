@@ -17,11 +17,13 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
 
 #define FSTYPE "fuse.lethefs"
+#define BUSY_NAPS 10 /* of a tenth of a second */
 
 /* The folder's full name. A dead mount cannot be entered, so that its parent is resolved. */
 static bool resolve(const char *path, char out[4096])
@@ -166,6 +168,18 @@ static enum lethe_err unmount(const char *path, bool lazy)
     return unmount_as_user(path, lazy);
 }
 
+/* Whoever passes through the folder, as find and file managers do, makes it busy for that moment. */
+static enum lethe_err unmount_patiently(const char *path, bool lazy)
+{
+    const struct timespec nap = {.tv_nsec = 100000000};
+    enum lethe_err err;
+
+    for (unsigned naps = 0; (err = unmount(path, lazy)) == LETHE_ERR_BUSY && naps < BUSY_NAPS; naps++) {
+        nanosleep(&nap, NULL);
+    }
+    return err;
+}
+
 static void wait_for(int daemon)
 {
     struct pollfd poller = {.fd = daemon, .events = POLLIN};
@@ -226,7 +240,7 @@ int lethe_cmd_umount(int argc, char **argv)
             goto out;
         }
     }
-    err = unmount(place, dead);
+    err = unmount_patiently(place, dead);
     if (err == LETHE_ERR_BUSY) {
         code =
             lethe_cli_fail(err,
