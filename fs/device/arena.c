@@ -218,6 +218,12 @@ enum lethe_err lethe_arena_sync(struct lethe_arena *arena)
     return error_number ? failed("make it durable", error_number) : LETHE_OK;
 }
 
+void lethe_arena_push(struct lethe_arena *arena)
+{
+    /* What cannot be written is told by the next sync: this call takes no error away from it. */
+    (void)!sync_file_range(arena->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 void lethe_arena_punch(struct lethe_arena *arena, uint32_t slot, uint32_t count)
 {
     int result;

@@ -37,6 +37,8 @@ enum lethe_err lethe_arena_write(struct lethe_arena *arena, uint32_t slot, const
                                  size_t len) LETHE_MUST_CHECK;
 /* What was written before the call is durable afterwards. */
 enum lethe_err lethe_arena_sync(struct lethe_arena *arena) LETHE_MUST_CHECK;
+/* Has the system begin to write what it holds in memory, so that the next sync has less to wait for; promises nothing. */
+void lethe_arena_push(struct lethe_arena *arena);
 /* Gives the space of slots back to the file system, as far as that can. */
 void lethe_arena_punch(struct lethe_arena *arena, uint32_t slot, uint32_t count);
 /* Shortens the file to this many slots; nothing when it is shorter. */

@@ -17,6 +17,7 @@
 #define KEEP_FAT 16384u /* 256 MiB */
 #define LOOK_UP_EVERY 32u
 #define LOOK_AGAIN_MS 250 /* a writer that waits for room */
+#define PUSH (UINT64_C(8) << 20) /* so much new is worth a start of the disk */
 
 static uint64_t slots_with_space(struct lethe_contents *store)
 {
@@ -323,9 +324,11 @@ void lethe_contents_unreserve(struct lethe_contents *store, uint64_t len)
 {
     void (*plenty)(void *context) = NULL;
     void *context;
+    bool push;
 
     pthread_mutex_lock(&store->lock);
     store->reserved -= need_of(len);
+    push = store->written / PUSH != (store->written + len) / PUSH;
     if (store->written < store->plenty_at && len >= store->plenty_at - store->written) {
         plenty = store->plenty;
     }
@@ -334,6 +337,9 @@ void lethe_contents_unreserve(struct lethe_contents *store, uint64_t len)
     store->wakes++;
     pthread_cond_broadcast(&store->moved);
     pthread_mutex_unlock(&store->lock);
+    if (push) {
+        lethe_arena_push(store->arenas[ARENA_STATE]);
+    }
     if (plenty) {
         plenty(context);
     }
