@@ -13,8 +13,8 @@
 #include "fs/mount/fuse.h"
 
 #define LETHE_FUSE_MAX_IO (1u << 20)
-/* Two requests: the disk and both the deciphering and the program have something to do at all times. */
-#define LETHE_FUSE_READ_AHEAD (2 * LETHE_FUSE_MAX_IO)
+/* Four requests: the disk, the processors and the program have something to do at all times. */
+#define LETHE_FUSE_READ_AHEAD (4 * LETHE_FUSE_MAX_IO)
 
 enum lethe_fuse_worker_state {
     LETHE_WORKER_NONE,
