@@ -96,7 +96,7 @@ static enum lethe_err note_pending(struct gc *gc)
     struct lethe_segment segment;
     struct lethe_buf id = {0};
     int64_t epoch = 0, seq = 0;
-    enum lethe_err err = lethe_epoch_pending(db, &pending);
+    enum lethe_err err = lethe_epoch_pending(db, 0, &pending);
 
     if (!err && pending.state == 1) {
         err = lethe_segment_get(vault, pending.n, &pending.segment, pending.hash, &segment);

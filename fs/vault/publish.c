@@ -58,7 +58,7 @@ static enum lethe_err get_fixed(struct lethe_db *db, const char *key, void *out,
     return err;
 }
 
-enum lethe_err lethe_epoch_pending(struct lethe_db *db, struct lethe_epoch *epoch)
+enum lethe_err lethe_epoch_pending(struct lethe_db *db, uint64_t after, struct lethe_epoch *epoch)
 {
     sqlite3_stmt *statement;
     bool row = false;
@@ -67,8 +67,10 @@ enum lethe_err lethe_epoch_pending(struct lethe_db *db, struct lethe_epoch *epoc
     *epoch = (struct lethe_epoch){0};
     lethe_db_lock(db);
     err = lethe_db_statement(
-        db, "SELECT n, state, cut_seq, time, segment, hash FROM epoch WHERE state < 2 ORDER BY n LIMIT 1", &statement);
+        db, "SELECT n, state, cut_seq, time, segment, hash FROM epoch WHERE n > ? AND state < 2 ORDER BY n LIMIT 1",
+        &statement);
     if (!err) {
+        sqlite3_bind_int64(statement, 1, (int64_t)after);
         err = lethe_db_step(db, statement, &row);
     }
     if (!err && row) {
@@ -115,6 +117,32 @@ static enum lethe_err snapshot_due(struct lethe_db *db, uint64_t epoch, bool *du
     return err;
 }
 
+/*
+ * The newest epoch that was cut, published or not, and the last changeset of the tree in it. With the lock held; the row of
+ * the epoch n does not count.
+ */
+static enum lethe_err last_cut(struct lethe_db *db, uint64_t n, uint64_t *epoch, uint64_t *cut_seq)
+{
+    sqlite3_stmt *statement;
+    bool row = false;
+    enum lethe_err err = get_u64(db, LETHE_CONFIG_EPOCH, epoch);
+
+    err = err ? err : get_u64(db, LETHE_CONFIG_TREE_SEQ, cut_seq);
+    err = err ? err : lethe_db_statement(db, "SELECT n, cut_seq FROM epoch WHERE n < ? ORDER BY n DESC LIMIT 1", &statement);
+    if (!err) {
+        sqlite3_bind_int64(statement, 1, (int64_t)n);
+        err = lethe_db_step(db, statement, &row);
+    }
+    if (!err && row) {
+        if ((uint64_t)sqlite3_column_int64(statement, 0) > *epoch) {
+            *epoch = (uint64_t)sqlite3_column_int64(statement, 0);
+            *cut_seq = (uint64_t)sqlite3_column_int64(statement, 1);
+        }
+        sqlite3_reset(statement);
+    }
+    return err;
+}
+
 /* Inside the commit, under the exclusive gate. */
 static enum lethe_err cut_inside(void *context)
 {
@@ -122,12 +150,13 @@ static enum lethe_err cut_inside(void *context)
     struct lethe_db *db = cut->options->db;
     struct lethe_epoch *epoch = cut->epoch;
     sqlite3_stmt *statement;
+    uint64_t before = 0;
     size_t deferred;
     bool due = false;
     enum lethe_err err;
 
     lethe_db_lock(db);
-    err = get_u64(db, LETHE_CONFIG_EPOCH, &epoch->n);
+    err = last_cut(db, INT64_MAX, &epoch->n, &before);
     epoch->cut_seq = lethe_db_seq(db);
     lethe_db_unlock(db);
     if (err) {
@@ -162,11 +191,11 @@ static enum lethe_err cut_inside(void *context)
 static enum lethe_err has_changes(struct lethe_db *db, const struct lethe_epoch *epoch, bool *changed)
 {
     sqlite3_stmt *statement;
-    uint64_t from = 0;
+    uint64_t before, from = 0;
     enum lethe_err err;
 
     lethe_db_lock(db);
-    err = get_u64(db, LETHE_CONFIG_TREE_SEQ, &from);
+    err = last_cut(db, epoch->n, &before, &from);
     if (!err) {
         err = lethe_db_statement(
             db, "SELECT 1 FROM changeset WHERE seq > ? AND seq <= ? AND tree IS NOT NULL LIMIT 1", &statement);
@@ -282,8 +311,7 @@ static enum lethe_err record_snapshot(struct lethe_db *db, const struct lethe_sn
     return err;
 }
 
-static enum lethe_err record_intent(struct lethe_db *db, struct lethe_epoch *epoch, uint64_t pub_seq,
-                                    uint64_t journal_bytes)
+static enum lethe_err record_intent(struct lethe_db *db, struct lethe_epoch *epoch, uint64_t journal_bytes)
 {
     sqlite3_stmt *statement;
     enum lethe_err err;
@@ -297,7 +325,7 @@ static enum lethe_err record_intent(struct lethe_db *db, struct lethe_epoch *epo
         err = lethe_db_run(db, statement);
     }
     /* The settling after a crash needs it. */
-    err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_INTENT_SEQ, (int64_t)pub_seq);
+    err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_INTENT_SEQ, (int64_t)epoch->pub_seq);
     err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_JOURNAL_BYTES, (int64_t)journal_bytes);
     lethe_db_unlock(db);
     epoch->state = 1;
@@ -387,7 +415,7 @@ static enum lethe_err move_head(struct lethe_vault *vault, const struct past *pa
     return LETHE_ERR_UNREACHABLE; /* somebody keeps changing the keys, or no answer came: later */
 }
 
-enum lethe_err lethe_epoch_settle(struct lethe_db *db, const struct lethe_epoch *epoch, uint64_t pub_seq)
+enum lethe_err lethe_epoch_settle(struct lethe_db *db, const struct lethe_epoch *epoch)
 {
     static const char *const steps[] = {
         "DELETE FROM changeset WHERE seq <= ?1",
@@ -406,7 +434,7 @@ enum lethe_err lethe_epoch_settle(struct lethe_db *db, const struct lethe_epoch 
 
         err = lethe_db_statement(db, steps[i], &statement);
         if (!err) {
-            const uint64_t values[3] = {epoch->cut_seq, pub_seq, epoch->n};
+            const uint64_t values[3] = {epoch->cut_seq, epoch->pub_seq, epoch->n};
 
             for (int k = 1; k <= sqlite3_bind_parameter_count(statement); k++) {
                 sqlite3_bind_int64(statement, k, (int64_t)values[k - 1]);
@@ -419,7 +447,7 @@ enum lethe_err lethe_epoch_settle(struct lethe_db *db, const struct lethe_epoch 
     err = err ? err : lethe_db_set_blob(db, LETHE_CONFIG_CHAIN, epoch->hash, sizeof epoch->hash);
     err = err ? err : lethe_db_set_blob(db, LETHE_CONFIG_SEGMENT, &epoch->segment, sizeof epoch->segment);
     err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_TREE_SEQ, (int64_t)epoch->cut_seq);
-    err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_VAULT_SEQ, (int64_t)pub_seq);
+    err = err ? err : lethe_db_set_int(db, LETHE_CONFIG_VAULT_SEQ, (int64_t)epoch->pub_seq);
     end = lethe_db_end(db, !err);
     err = err ? err : end;
 out:
@@ -492,12 +520,17 @@ enum lethe_err lethe_epoch_sweep(const struct lethe_publisher_options *options, 
             err = LETHE_OK;
         }
     }
+    if (!err) {
+        /* Nobody waits for the commit: until it is made, a crash leaves the intent, which the head settles. */
+        lethe_contents_progress(options->contents);
+        lethe_commit_due(options->committer);
+    }
     return err;
 }
 
 /* The journal's part: snapshot when one was dumped, then the segment; durable intent at the end. */
 static enum lethe_err put_segment(const struct lethe_publisher_options *options, struct lethe_epoch *epoch,
-                                  struct past *past, uint64_t *pub_seq)
+                                  struct past *past)
 {
     struct lethe_segment segment = {.epoch = epoch->n, .time = epoch->time, .cut_seq = epoch->cut_seq};
     uint64_t bytes = 0;
@@ -513,23 +546,16 @@ static enum lethe_err put_segment(const struct lethe_publisher_options *options,
         lethe_snapshot_free(epoch->snapshot);
         epoch->snapshot = NULL;
     }
-    err = lethe_commit_wait(options->committer); /* the changesets of what was sealed */
-    if (err) {
-        return err;
-    }
-    lethe_db_lock(options->db);
-    segment.pub_seq = lethe_db_seq(options->db) - 1;
-    lethe_db_unlock(options->db);
+    segment.pub_seq = epoch->pub_seq;
     segment.previous = past->segment;
     memcpy(segment.previous_chain, past->chain, sizeof segment.previous_chain);
     segment.snapshot = past->snapshot;
     lethe_vault_new_id(&epoch->segment);
     err = lethe_segment_put(options->vault, options->db, &segment, past->tree_seq, past->vault_seq, &epoch->segment,
                             epoch->hash, &bytes);
-    *pub_seq = segment.pub_seq;
     lethe_segment_release(&segment);
     if (!err) {
-        err = record_intent(options->db, epoch, *pub_seq, past->journal_bytes + bytes);
+        err = record_intent(options->db, epoch, past->journal_bytes + bytes);
     }
     return err ? err : lethe_commit_wait(options->committer);
 }
@@ -539,8 +565,7 @@ static enum lethe_err put_segment(const struct lethe_publisher_options *options,
  * head goes to this very segment; a second one for the epoch would look like another device's. Unless the segment is
  * there no more: then nobody can have gone to it.
  */
-static enum lethe_err resume_intent(const struct lethe_publisher_options *options, struct lethe_epoch *epoch,
-                                    uint64_t *pub_seq)
+static enum lethe_err resume_intent(const struct lethe_publisher_options *options, struct lethe_epoch *epoch)
 {
     struct lethe_segment segment;
     int64_t seq = 0;
@@ -558,40 +583,64 @@ static enum lethe_err resume_intent(const struct lethe_publisher_options *option
     lethe_db_lock(options->db);
     err = lethe_db_get_int(options->db, LETHE_CONFIG_INTENT_SEQ, 0, &seq);
     lethe_db_unlock(options->db);
-    *pub_seq = (uint64_t)seq;
+    epoch->pub_seq = (uint64_t)seq;
     return err ? err : lethe_commit_wait(options->committer); /* the intent itself, had its commit failed */
 }
 
-enum lethe_err lethe_epoch_publish(const struct lethe_publisher_options *options, struct lethe_epoch *epoch)
+/* What was sealed for the epoch, and nothing of one that was cut after it before the power went. */
+static enum lethe_err find_pub_seq(struct lethe_db *db, struct lethe_epoch *epoch)
+{
+    sqlite3_stmt *statement;
+    bool row = false;
+    enum lethe_err err;
+
+    lethe_db_lock(db);
+    epoch->pub_seq = lethe_db_seq(db) - 1;
+    err = lethe_db_statement(db, "SELECT cut_seq FROM epoch WHERE n > ? ORDER BY n LIMIT 1", &statement);
+    if (!err) {
+        sqlite3_bind_int64(statement, 1, (int64_t)epoch->n);
+        err = lethe_db_step(db, statement, &row);
+    }
+    if (!err && row) {
+        epoch->pub_seq = (uint64_t)sqlite3_column_int64(statement, 0);
+        sqlite3_reset(statement);
+    }
+    lethe_db_unlock(db);
+    return err;
+}
+
+enum lethe_err lethe_epoch_seal(const struct lethe_publisher_options *options, struct lethe_epoch *epoch)
+{
+    enum lethe_err err = epoch->state == 1 ? resume_intent(options, epoch) : LETHE_OK;
+
+    if (err || epoch->state == 1) {
+        return err;
+    }
+    err = lethe_sealer_run(options->sealer, epoch->n);
+    err = err ? err : lethe_commit_wait(options->committer); /* the changesets of what was sealed */
+    return err ? err : find_pub_seq(options->db, epoch);
+}
+
+enum lethe_err lethe_epoch_conclude(const struct lethe_publisher_options *options, struct lethe_epoch *epoch)
 {
     struct past past = {0};
-    uint64_t pub_seq = 0;
-    enum lethe_err err = epoch->state == 1 ? resume_intent(options, epoch, &pub_seq) : LETHE_OK;
+    enum lethe_err err = read_past(options, &past);
 
-    if (!err) {
-        err = read_past(options, &past);
-    }
     if (!err && epoch->state == 0) {
-        err = lethe_sealer_run(options->sealer, epoch->n);
-        if (!err) {
-            err = put_segment(options, epoch, &past, &pub_seq);
-        }
+        err = put_segment(options, epoch, &past);
     }
     if (!err) {
         err = move_head(options->vault, &past, epoch);
     }
-    if (!err) {
-        err = lethe_epoch_settle(options->db, epoch, pub_seq);
-    }
-    if (!err) {
-        err = lethe_epoch_sweep(options, epoch->n);
-    }
-    if (!err) {
-        /* Nobody waits for the commit: until it is made, a crash leaves the intent, which the head settles. */
-        lethe_contents_progress(options->contents);
-        lethe_commit_due(options->committer);
-    }
-    return err;
+    return err ? err : lethe_epoch_settle(options->db, epoch);
+}
+
+enum lethe_err lethe_epoch_publish(const struct lethe_publisher_options *options, struct lethe_epoch *epoch)
+{
+    enum lethe_err err = lethe_epoch_seal(options, epoch);
+
+    err = err ? err : lethe_epoch_conclude(options, epoch);
+    return err ? err : lethe_epoch_sweep(options, epoch->n);
 }
 
 enum lethe_err lethe_epoch_verify(const struct lethe_publisher_options *options, bool full,
@@ -662,12 +711,13 @@ enum lethe_err lethe_publisher_compare(struct lethe_vault *vault, struct lethe_d
     if (is_past(&head, &past)) {
         return LETHE_OK;
     }
-    err = lethe_epoch_pending(db, &pending);
+    err = lethe_epoch_pending(db, 0, &pending);
     if (!err && pending.state == 1 && is_ours(&head, &pending)) {
         lethe_db_lock(db);
         err = lethe_db_get_int(db, LETHE_CONFIG_INTENT_SEQ, 0, &pub_seq);
         lethe_db_unlock(db);
-        return err ? err : lethe_epoch_settle(db, &pending, (uint64_t)pub_seq);
+        pending.pub_seq = (uint64_t)pub_seq;
+        return err ? err : lethe_epoch_settle(db, &pending);
     }
     if (err && err != LETHE_ERR_NOT_FOUND) {
         return err;

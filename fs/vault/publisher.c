@@ -15,8 +15,25 @@
 #define BACKOFF_MAX_MS 30000
 #define VERIFY_MS 10000 /* after so long, looking at the journal makes way for what is asked for */
 
+/*
+ * An epoch whose contents are in the vault, on its way into the journal and the head while the next one is cut and sealed.
+ * The publisher's thread alone starts it and lands it.
+ */
+struct flight {
+    struct lethe_publisher *publisher;
+    bool under_way;
+    struct lethe_epoch epoch; /* the flight's own until it is done */
+    uint64_t asked;           /* the syncs that it answers */
+    bool whole;               /* it comes with a snapshot, */
+    bool anew;                /* which mends the journal */
+    pthread_t thread;
+    bool done; /* guarded by the publisher's lock */
+    enum lethe_err err; /* once done */
+};
+
 struct lethe_publisher {
     struct lethe_publisher_options options;
+    struct flight flight;
     pthread_t thread;
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t wake;  /* for the thread */
@@ -162,47 +179,128 @@ static enum lethe_err meet(struct lethe_publisher *publisher)
             return err;
         }
     }
-    if (wants_look(publisher)) {
+    if (wants_look(publisher) && !publisher->flight.under_way) {
         look_at_journal(publisher);
     }
     return LETHE_OK;
 }
 
-/* The tree's state is in the vault up to a cut that came after `asked` was read. */
-static enum lethe_err publish_once(struct lethe_publisher *publisher, bool force, bool *cut_made)
+/* What is true once the epoch is published. Without the lock. */
+static enum lethe_err settle_down(struct lethe_publisher *publisher, const struct lethe_epoch *epoch, bool mended,
+                                  uint64_t asked)
 {
-    struct lethe_epoch epoch;
-    bool anew = publisher->status.journal_damaged; /* this thread's own, but for who reads it */
+    enum lethe_err err = lethe_epoch_sweep(&publisher->options, epoch->n);
+
+    if (err) {
+        return err;
+    }
+    count_damaged(publisher);
+    pthread_mutex_lock(&publisher->lock);
+    if (mended) {
+        publisher->status.journal_damaged = false;
+        publisher->status.mended = epoch->n;
+    }
+    publisher->status.epoch = epoch->n;
+    publisher->status.epoch_time = epoch->time;
+    publisher->answered = asked > publisher->answered ? asked : publisher->answered;
+    pthread_mutex_unlock(&publisher->lock);
+    return LETHE_OK;
+}
+
+static void *fly(void *argument)
+{
+    struct flight *flight = argument;
+    struct lethe_publisher *publisher = flight->publisher;
+    enum lethe_err err = lethe_epoch_conclude(&publisher->options, &flight->epoch);
+
+    pthread_mutex_lock(&publisher->lock);
+    flight->err = err;
+    flight->done = true;
+    pthread_cond_broadcast(&publisher->wake);
+    pthread_mutex_unlock(&publisher->lock);
+    return NULL;
+}
+
+/* Waits for what is on its way, if anything is. Without the lock. */
+static enum lethe_err land(struct lethe_publisher *publisher)
+{
+    struct flight *flight = &publisher->flight;
     enum lethe_err err;
 
-    *cut_made = false;
-    err = lethe_epoch_pending(publisher->options.db, &epoch);
-    if (err == LETHE_ERR_NOT_FOUND) {
-        err = anew ? lethe_epoch_cut_anew(&publisher->options, force, &epoch)
-                   : lethe_epoch_cut(&publisher->options, force, &epoch);
-        *cut_made = err == LETHE_OK || err == LETHE_ERR_NOT_FOUND;
-        if (err == LETHE_ERR_NOT_FOUND) {
-            count_damaged(publisher);
-            return LETHE_OK; /* nothing to publish: the vault is up to date */
-        }
+    if (!flight->under_way) {
+        return LETHE_OK;
+    }
+    pthread_join(flight->thread, NULL);
+    flight->under_way = false;
+    err = flight->err ? flight->err : settle_down(publisher, &flight->epoch, flight->anew, flight->asked);
+    lethe_epoch_release(&flight->epoch);
+    return err;
+}
+
+/* Takes the sealed epoch the rest of its way. Without the lock; nothing else is on its way. */
+static enum lethe_err take_off(struct lethe_publisher *publisher, struct lethe_epoch *epoch, bool anew, uint64_t asked)
+{
+    struct flight *flight = &publisher->flight;
+    enum lethe_err err;
+
+    *flight = (struct flight){.publisher = publisher, .epoch = *epoch, .asked = asked, .whole = epoch->snapshot != NULL};
+    flight->anew = anew && flight->whole;
+    *epoch = (struct lethe_epoch){0};
+    if (pthread_create(&flight->thread, NULL, fly, flight) == 0) {
+        flight->under_way = true;
+        return LETHE_OK;
+    }
+    err = lethe_epoch_conclude(&publisher->options, &flight->epoch);
+    err = err ? err : settle_down(publisher, &flight->epoch, flight->anew, asked);
+    lethe_epoch_release(&flight->epoch);
+    return err;
+}
+
+/* Nothing has changed since the last cut: all is in the vault once what is on its way is. */
+static enum lethe_err confirm(struct lethe_publisher *publisher, uint64_t asked)
+{
+    enum lethe_err err = land(publisher);
+
+    if (!err) {
+        count_damaged(publisher);
+        pthread_mutex_lock(&publisher->lock);
+        publisher->answered = asked;
+        pthread_mutex_unlock(&publisher->lock);
+    }
+    return err;
+}
+
+/*
+ * An epoch that is pending, or else a new cut, which comes after `asked` was read and so answers it, is sealed and sent on
+ * its way. An error may be that of the epoch before it. Without the lock.
+ */
+static enum lethe_err publish_once(struct lethe_publisher *publisher, bool force, uint64_t asked)
+{
+    struct flight *flight = &publisher->flight;
+    bool anew = publisher->status.journal_damaged; /* this thread's own, but for who reads it */
+    struct lethe_epoch epoch = {0};
+    enum lethe_err err = LETHE_OK, before;
+
+    if (anew || flight->whole) {
+        err = land(publisher);
     }
     if (!err) {
-        bool whole = epoch.snapshot != NULL; /* which publication takes */
-
-        err = lethe_epoch_publish(&publisher->options, &epoch);
-        if (!err) {
-            count_damaged(publisher);
-            pthread_mutex_lock(&publisher->lock);
-            if (anew && whole) {
-                publisher->status.journal_damaged = false;
-                publisher->status.mended = epoch.n;
-            }
-            publisher->status.epoch = epoch.n;
-            publisher->status.epoch_time = epoch.time;
-            pthread_mutex_unlock(&publisher->lock);
-        }
-        lethe_epoch_release(&epoch);
+        err = lethe_epoch_pending(publisher->options.db, flight->under_way ? flight->epoch.n : 0, &epoch);
     }
+    if (!err) {
+        asked = 0; /* it was cut before */
+    } else if (err == LETHE_ERR_NOT_FOUND) {
+        err = anew ? lethe_epoch_cut_anew(&publisher->options, force, &epoch)
+                   : lethe_epoch_cut(&publisher->options, force, &epoch);
+        if (err == LETHE_ERR_NOT_FOUND) {
+            return confirm(publisher, asked);
+        }
+    }
+    err = err ? err : lethe_epoch_seal(&publisher->options, &epoch);
+    before = land(publisher);
+    err = before ? before : err;
+    err = err ? err : take_off(publisher, &epoch, anew, asked);
+    lethe_epoch_release(&epoch);
     return err;
 }
 
@@ -235,6 +333,49 @@ static void let_moves(struct lethe_publisher *publisher, bool now)
     }
 }
 
+/* With the lock held. Whether there are syncs that no cut has taken up. */
+static bool is_asked(const struct lethe_publisher *publisher, uint64_t asked)
+{
+    const struct flight *flight = &publisher->flight;
+
+    return asked != publisher->answered && !(flight->under_way && flight->asked == asked);
+}
+
+/* With the lock held. */
+static bool is_suggested(const struct lethe_publisher *publisher)
+{
+    return publisher->suggested || publisher->status.journal_damaged;
+}
+
+/* With the lock held. Until there may be something to do; the stop and what has landed are others' to see. */
+static void rest(struct lethe_publisher *publisher, unsigned backoff)
+{
+    const struct flight *flight = &publisher->flight;
+    struct timespec until = after_ms(backoff ? backoff : 1000);
+    bool idle = !is_asked(publisher, publisher->asked) && !publisher->pressed && !is_suggested(publisher);
+
+    /* A sync that was asked for while backing off is tried at once, once. */
+    if (publisher->status.stopped || (backoff == 0 && idle) ||
+        (backoff && publisher->asked == publisher->failed && !publisher->retry)) {
+        if (flight->under_way && flight->done) {
+            return;
+        }
+        if (!flight->under_way) {
+            let_moves(publisher, true);
+        }
+        pthread_cond_timedwait(&publisher->wake, &publisher->lock, &until);
+    }
+}
+
+/* With the lock held. */
+static void note_error(struct lethe_publisher *publisher, enum lethe_err err, uint64_t asked, unsigned *backoff)
+{
+    note_result(publisher, err);
+    publisher->failed = asked;
+    *backoff = *backoff ? *backoff * 2 : BACKOFF_MIN_MS;
+    *backoff = *backoff > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : *backoff;
+}
+
 static void *thread_main(void *argument)
 {
     struct lethe_publisher *publisher = argument;
@@ -244,78 +385,64 @@ static void *thread_main(void *argument)
 
     pthread_mutex_lock(&publisher->lock);
     while (!publisher->stop) {
-        struct timespec until;
         uint64_t asked;
-        bool pressed, suggested, due, cut_made;
+        bool due, force, landed;
         enum lethe_err err;
 
-        if (wants_look(publisher)) {
+        if (wants_look(publisher) && !publisher->flight.under_way) {
             look_at_journal(publisher);
             if (publisher->stop) {
                 break;
             }
         }
-        until = after_ms(backoff ? backoff : 1000);
-        asked = publisher->asked;
-        pressed = publisher->pressed;
-        suggested = publisher->suggested || publisher->status.journal_damaged;
-
-        if (publisher->status.stopped || (asked == publisher->answered && !pressed && !suggested) || backoff) {
-            /* A sync that was asked for while backing off is tried at once, once. */
-            if (publisher->status.stopped || backoff == 0 || (asked == publisher->failed && !publisher->retry)) {
-                let_moves(publisher, true);
-                pthread_cond_timedwait(&publisher->wake, &publisher->lock, &until);
-                if (publisher->stop) {
-                    break;
-                }
-            }
-            asked = publisher->asked;
-            pressed = publisher->pressed;
-            suggested = publisher->suggested || publisher->status.journal_damaged;
+        rest(publisher, backoff);
+        if (publisher->stop) {
+            break;
         }
+        asked = publisher->asked;
         publisher->retry = false;
         if (publisher->status.stopped) {
             publisher->failed = asked;
             pthread_cond_broadcast(&publisher->moved);
             continue;
         }
+        force = is_asked(publisher, asked) || publisher->pressed;
+        due = force || is_suggested(publisher) || backoff || !publisher->met;
+        landed = publisher->flight.under_way && (publisher->flight.done || wants_look(publisher));
         pthread_mutex_unlock(&publisher->lock);
-        due = asked != publisher->answered || pressed || suggested || backoff || !publisher->met ||
+        due = due ||
               (clock_ms(CLOCK_MONOTONIC) - last_cut >= interval && has_activity(publisher->options.db)) ||
               many_bytes(publisher);
-        if (!due) {
-            pthread_mutex_lock(&publisher->lock);
+        err = landed ? land(publisher) : LETHE_OK;
+        pthread_mutex_lock(&publisher->lock);
+        if (!landed && !due) {
             continue;
         }
-        pthread_mutex_lock(&publisher->lock);
-        publisher->pressed = publisher->suggested = false;
-        publisher->status.busy = true;
-        let_moves(publisher, false);
-        cut_made = false;
-        err = meet(publisher);
-        if (!err) {
-            bool force = asked != publisher->answered || pressed;
-
-            pthread_mutex_unlock(&publisher->lock);
-            err = publish_once(publisher, force, &cut_made);
-            pthread_mutex_lock(&publisher->lock);
+        if (due && !err) {
+            publisher->pressed = publisher->suggested = false;
+            publisher->status.busy = true;
+            let_moves(publisher, false);
+            err = meet(publisher);
+            if (!err) {
+                pthread_mutex_unlock(&publisher->lock);
+                err = publish_once(publisher, force, asked);
+                pthread_mutex_lock(&publisher->lock);
+                last_cut = clock_ms(CLOCK_MONOTONIC);
+            }
         }
-        publisher->status.busy = false;
-        note_result(publisher, err);
+        publisher->status.busy = publisher->flight.under_way;
         if (err) {
-            publisher->failed = asked;
-            backoff = backoff ? backoff * 2 : BACKOFF_MIN_MS;
-            backoff = backoff > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : backoff;
+            note_error(publisher, err, asked, &backoff);
         } else {
             backoff = 0;
-            last_cut = clock_ms(CLOCK_MONOTONIC);
-            if (cut_made) { /* only a cut made after `asked` was read answers it */
-                publisher->answered = asked;
+            if (!publisher->flight.under_way) {
+                note_result(publisher, LETHE_OK);
             }
         }
         pthread_cond_broadcast(&publisher->moved);
     }
     pthread_mutex_unlock(&publisher->lock);
+    (void)!land(publisher); /* else the device goes on from there at the next mount */
     return NULL;
 }
 

@@ -2,7 +2,9 @@
 /*
  * Epochs. One thread cuts the tree (every few seconds of activity, under pressure, or when asked to sync), has the
  * frozen contents sealed, puts the journal segment, records the intent durably, and moves the head. The epoch under
- * way is frozen; everything later waits for the next cut, so that steady writing cannot starve publication.
+ * way is frozen; everything later waits for the next cut, so that steady writing cannot starve publication. Once an
+ * epoch's contents are in the vault, a second thread does the rest, one epoch after the other, while the first cuts and
+ * seals the next.
  *
  * States of an epoch's row: 0 cut -> 1 intent (segment put, head about to move) -> 2 published. After a crash, 0 is
  * sealed and published again; 1 is settled by reading the head: ours, or done again.

@@ -121,7 +121,7 @@ static enum lethe_err open_device(struct fixture *fixture, unsigned timeout_ms)
         lethe_db_lock(session->db);
         err = lethe_db_get_int(session->db, LETHE_CONFIG_EPOCH, 0, &epoch);
         lethe_db_unlock(session->db);
-        if (!err && !lethe_epoch_pending(session->db, &pending) && (int64_t)pending.n > epoch) {
+        if (!err && !lethe_epoch_pending(session->db, 0, &pending) && (int64_t)pending.n > epoch) {
             epoch = (int64_t)pending.n;
         }
         lethe_contents_set_next_epoch(session->contents, (uint64_t)epoch + 1);

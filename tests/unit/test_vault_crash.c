@@ -212,7 +212,7 @@ static void test_orphan(void **state)
     {
         struct lethe_epoch pending;
 
-        assert_int_equal(lethe_epoch_pending(fixture.session->db, &pending), LETHE_OK);
+        assert_int_equal(lethe_epoch_pending(fixture.session->db, 0, &pending), LETHE_OK);
         assert_int_equal(lethe_epoch_publish(&fixture.publisher, &pending), LETHE_OK);
         lethe_epoch_release(&pending);
     }

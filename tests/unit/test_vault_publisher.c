@@ -163,9 +163,116 @@ static void test_control(void **state)
     fixture_remove(&fixture);
 }
 
+struct overtaking {
+    struct fixture *fixture;
+    uint64_t ticket; /* 0: it did not happen */
+};
+
+/* Called before the answer of any one call: when that is of an epoch on its way to the head, the next is sealed meanwhile. */
+static void overtake(void *context)
+{
+    struct overtaking *overtaking = context;
+    struct lethe_session *session = overtaking->fixture->session;
+
+    if (fixture_number(session, "SELECT count(*) FROM epoch WHERE state < 2") != 1 ||
+        fixture_number(session, "SELECT count(*) FROM local WHERE state = 1") != 0) {
+        return; /* of one that is being sealed */
+    }
+    fixture_patch(overtaking->fixture, "second", 0, "more bytes");
+    overtaking->ticket = lethe_publisher_ask(session->publisher);
+    while (fixture_number(session, "SELECT count(*) FROM epoch WHERE state < 2") < 2 ||
+           fixture_number(session, "SELECT count(*) FROM local WHERE state = 1") > 0) {
+        (void)sched_yield();
+    }
+}
+
+/* Whether there was such a call. */
+static bool overtake_at(enum trouble_kind kind, unsigned nth, unsigned *overtaken)
+{
+    struct overtaking overtaking = {0};
+    struct fixture fixture;
+    char *expected;
+    bool hit;
+
+    make(&fixture);
+    overtaking.fixture = &fixture;
+    fixture_arm(&fixture, kind, nth);
+    fixture.trouble.meanwhile_context = &overtaking;
+    fixture.trouble.meanwhile = overtake;
+    assert_int_equal(lethe_publisher_sync(fixture.session->publisher, 0), LETHE_OK);
+    hit = fixture.trouble.hit;
+    fixture_arm(&fixture, TROUBLE_NONE, 0);
+    *overtaken += overtaking.ticket > 0;
+    if (overtaking.ticket > 0) {
+        assert_int_equal(lethe_publisher_await(fixture.session->publisher, overtaking.ticket, 600000), LETHE_OK);
+        assert_int_equal(fixture_number(fixture.session, "SELECT count(*) FROM epoch WHERE state < 2"), 0);
+    }
+    expected = fixture_describe(fixture.session);
+    assert_int_equal(lethe_session_close(fixture.session), LETHE_OK);
+    fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, expected);
+    fixture_assert_recovers(&fixture, expected);
+    free(expected);
+    fixture_remove(&fixture);
+    return hit;
+}
+
+/* The process ends while one epoch is on its way and the next is sealed. */
+static bool crash_at(unsigned nth, unsigned *overtaken)
+{
+    struct fixture fixture;
+    char *expected;
+    pid_t child;
+    int status;
+
+    fixture_make(&fixture);
+    assert_int_equal(fixture_init(&fixture), LETHE_OK);
+    fflush(NULL);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct overtaking overtaking = {.fixture = &fixture};
+
+        if (open_publishing(&fixture)) {
+            _exit(1);
+        }
+        fixture_patch(&fixture, "file", 0, "some bytes");
+        fixture_arm(&fixture, TROUBLE_CRASH_AFTER, nth);
+        fixture.trouble.meanwhile_context = &overtaking;
+        fixture.trouble.meanwhile = overtake;
+        _exit(lethe_publisher_sync(fixture.session->publisher, 0) ? 2 : 0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == FIXTURE_CRASHED));
+    assert_int_equal(open_publishing(&fixture), LETHE_OK);
+    *overtaken += fixture_number(fixture.session, "SELECT count(*) FROM epoch WHERE state < 2") == 2;
+    expected = fixture_describe(fixture.session);
+    assert_int_equal(lethe_publisher_sync(fixture.session->publisher, 0), LETHE_OK);
+    assert_int_equal(lethe_session_close(fixture.session), LETHE_OK);
+    fixture_assert_vault(&fixture, LETHE_SESSION_NEWEST, expected);
+    fixture_assert_recovers(&fixture, expected);
+    free(expected);
+    fixture_remove(&fixture);
+    return WEXITSTATUS(status) == FIXTURE_CRASHED;
+}
+
+static void test_overtaken(void **state)
+{
+    unsigned answered = 0, lost = 0, crashed = 0;
+
+    (void)state;
+    for (unsigned nth = 1; overtake_at(TROUBLE_NONE, nth, &answered); nth++) {
+    }
+    for (unsigned nth = 1; overtake_at(TROUBLE_LOST, nth, &lost); nth++) {
+    }
+    for (unsigned nth = 1; crash_at(nth, &crashed); nth++) {
+    }
+    assert_true(answered >= 3 && lost >= 3 && crashed >= 3); /* the segment, and looking at and moving the head */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_overtaken),
         cmocka_unit_test(test_sync),
         cmocka_unit_test(test_stop_while_waiting),
         cmocka_unit_test(test_control),

@@ -119,6 +119,27 @@ static void work_once(struct fixture *fixture)
     }
 }
 
+/* The next epoch is cut, and perhaps sealed, while one is on its way; it stays pending. */
+static void cut_next(struct fixture *fixture)
+{
+    struct lethe_epoch next;
+    enum lethe_err err;
+
+    if (fixture_number(fixture->session, "SELECT count(*) FROM epoch WHERE state < 2") > 1) {
+        return; /* it was before */
+    }
+    for (unsigned i = dice(4); i > 0; i--) {
+        work_once(fixture);
+    }
+    err = lethe_epoch_cut(&fixture->publisher, dice(2) != 0, &next);
+    if (!err && dice(2)) {
+        err = lethe_epoch_seal(&fixture->publisher, &next);
+        assert_true(!err || fixture->trouble.hit);
+    }
+    assert_true(!err || err == LETHE_ERR_NOT_FOUND || fixture->trouble.hit);
+    lethe_epoch_release(&next);
+}
+
 /* A cut that leaves open pictures out, or none; calls of its publication may fail, for which it stays
  * pending. */
 static void publish_some(struct fixture *fixture)
@@ -132,12 +153,17 @@ static void publish_some(struct fixture *fixture)
 
         fixture_arm(fixture, kinds[dice(4)], 1 + dice(25));
     }
-    err = lethe_epoch_pending(fixture->session->db, &epoch);
+    err = lethe_epoch_pending(fixture->session->db, 0, &epoch);
     if (err == LETHE_ERR_NOT_FOUND) {
         err = lethe_epoch_cut(&fixture->publisher, dice(2) != 0, &epoch);
     }
     if (!err) {
-        err = lethe_epoch_publish(&fixture->publisher, &epoch);
+        err = lethe_epoch_seal(&fixture->publisher, &epoch);
+        if (!err && !epoch.snapshot && dice(3) == 0) {
+            cut_next(fixture);
+        }
+        err = err ? err : lethe_epoch_conclude(&fixture->publisher, &epoch);
+        err = err ? err : lethe_epoch_sweep(&fixture->publisher, epoch.n);
         lethe_epoch_release(&epoch);
     }
     assert_true(!err || err == LETHE_ERR_NOT_FOUND || fixture->trouble.hit);

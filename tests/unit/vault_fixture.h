@@ -370,20 +370,32 @@ static inline struct lethe_sealer_options fixture_sealer_options(const struct fi
                                          .uploads = 1};
 }
 
+static inline int64_t fixture_number(struct lethe_session *session, const char *sql)
+{
+    sqlite3_stmt *statement;
+    int64_t value;
+
+    lethe_db_lock(session->db);
+    assert_int_equal(sqlite3_prepare_v2(lethe_db_handle(session->db), sql, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    value = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    lethe_db_unlock(session->db);
+    return value;
+}
+
 /* The sealer, and the options with which a test runs the publisher's steps. */
 static inline void fixture_ready(struct fixture *fixture)
 {
     struct lethe_session *session = fixture->session;
     struct lethe_sealer_options sealer = fixture_sealer_options(fixture);
-    struct lethe_epoch pending;
-    int64_t epoch = 0;
+    int64_t epoch = 0, cut;
 
     lethe_db_lock(session->db);
     assert_int_equal(lethe_db_get_int(session->db, LETHE_CONFIG_EPOCH, 0, &epoch), LETHE_OK);
     lethe_db_unlock(session->db);
-    if (!lethe_epoch_pending(session->db, &pending) && (int64_t)pending.n > epoch) {
-        epoch = (int64_t)pending.n;
-    }
+    cut = fixture_number(session, "SELECT coalesce(max(n), 0) FROM epoch");
+    epoch = cut > epoch ? cut : epoch;
     lethe_contents_set_next_epoch(session->contents, (uint64_t)epoch + 1);
     if (fixture->fidelity == LETHE_FIDELITY_LOSSY) {
         assert_int_equal(lethe_tree_index_contents(session->tree), LETHE_OK);
@@ -424,7 +436,7 @@ static inline enum lethe_err fixture_publish(struct fixture *fixture)
     enum lethe_err err;
 
     do {
-        err = lethe_epoch_pending(fixture->session->db, &epoch);
+        err = lethe_epoch_pending(fixture->session->db, 0, &epoch);
         if (err == LETHE_ERR_NOT_FOUND) {
             cut = true;
             err = lethe_epoch_cut(&fixture->publisher, true, &epoch);
@@ -617,20 +629,6 @@ static inline void fixture_fault(void *context, const char *line)
 }
 
 /* One number of the database. */
-static inline int64_t fixture_number(struct lethe_session *session, const char *sql)
-{
-    sqlite3_stmt *statement;
-    int64_t value;
-
-    lethe_db_lock(session->db);
-    assert_int_equal(sqlite3_prepare_v2(lethe_db_handle(session->db), sql, -1, &statement, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-    value = sqlite3_column_int64(statement, 0);
-    sqlite3_finalize(statement);
-    lethe_db_unlock(session->db);
-    return value;
-}
-
 /* Every object counts the pieces that lie in it; pairs count one for themselves. */
 static inline void fixture_assert_refs(struct lethe_session *session)
 {
