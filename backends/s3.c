@@ -444,6 +444,7 @@ enum lethe_err lethe_s3_open(const char *location, const struct lethe_store_opti
     pthread_rwlock_init(&s3->lock, NULL);
     pthread_mutex_init(&s3->probing, NULL);
     err = keep_source(s3, &all);
+    err = err ? err : lethe_s3_place_parse(location, &all, &s3->place); /* said before what is missing in files */
     err = err ? err : lethe_credentials_load(&s3->source, &s3->credentials);
     if (!err) {
         all.endpoint = all.endpoint ? all.endpoint : s3->credentials->endpoint;
