@@ -10,11 +10,9 @@
 #include "fs/mount/session.h"
 #include "fs/vault/gc.h"
 
-#define SYNC_MS 60000
-
 /* In a session of this command's own; the rows of what went are published at once. */
 static enum lethe_err collect(const char *location, const struct lethe_cli_access *access, int64_t keep,
-                              struct lethe_gc_result *result)
+                              unsigned patience_ms, struct lethe_gc_result *result)
 {
     struct lethe_session *session = NULL;
     enum lethe_err err = lethe_cli_session(location, access, LETHE_CLI_PRESENT, &session), closing;
@@ -25,17 +23,17 @@ static enum lethe_err collect(const char *location, const struct lethe_cli_acces
     struct lethe_gc_options options = {
         .vault = session->vault, .db = session->db, .committer = session->committer, .keep_seconds = keep};
 
-    err = lethe_publisher_sync(session->publisher, SYNC_MS);
+    err = lethe_publisher_sync(session->publisher, patience_ms);
     if (!err) {
         err = lethe_gc_run(&options, result);
     }
     if (err == LETHE_ERR_INTEGRITY) { /* a journal that this device can mend */
         lethe_publisher_verify(session->publisher);
-        err = lethe_publisher_sync(session->publisher, SYNC_MS);
+        err = lethe_publisher_sync(session->publisher, patience_ms);
         err = err ? err : lethe_gc_run(&options, result);
     }
     if (!err) {
-        err = lethe_publisher_sync(session->publisher, SYNC_MS);
+        err = lethe_publisher_sync(session->publisher, patience_ms);
     }
     closing = lethe_session_close(session);
     err = err ? err : closing;
@@ -77,10 +75,12 @@ static enum lethe_err ask_mount(const char *location, const struct lethe_cli_acc
 int lethe_cmd_gc(int argc, char **argv)
 {
     struct lethe_cli_access access = {0};
-    const char *keep = "30d", *args[1];
+    const char *keep = "30d", *timeout = "15s", *args[1];
     bool json = false;
     const struct lethe_option options[] = {
         {"keep", LETHE_OPTION_TEXT, &keep, 0, 0, "DURATION epochs younger than this stay mountable (30d)"},
+        {"timeout", LETHE_OPTION_TEXT, &timeout, 0, 0,
+         "DURATION wait for a vault that does not answer (15s; 0: for ever)"},
         {"json", LETHE_OPTION_FLAG, &json, 0, 0, "print one JSON object"},
         LETHE_CLI_PASS_OPTIONS(access),
         LETHE_CLI_STATE_OPTION(access),
@@ -95,7 +95,7 @@ int lethe_cmd_gc(int argc, char **argv)
                                           .max_args = 1,
                                           .options = options};
     struct lethe_gc_result result = {0};
-    int64_t seconds;
+    int64_t seconds, patience;
     char text[32];
     size_t count;
     enum lethe_err err;
@@ -107,9 +107,12 @@ int lethe_cmd_gc(int argc, char **argv)
     if (lethe_cli_duration(keep, &seconds)) {
         return lethe_cli_usage("gc: --keep takes a duration such as 30d or 12h, not '%s'", keep);
     }
+    if (lethe_cli_duration(timeout, &patience) || patience > 86400) {
+        return lethe_cli_usage("gc: --timeout takes a duration of at most 1d, such as 90s or 5m, not '%s'", timeout);
+    }
     err = ask_mount(args[0], &access, seconds, &result);
     if (err == LETHE_ERR_NOT_FOUND) {
-        err = collect(args[0], &access, seconds, &result);
+        err = collect(args[0], &access, seconds, (unsigned)patience * 1000, &result);
     }
     if (err) {
         return lethe_exit_code(err);

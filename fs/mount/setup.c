@@ -14,7 +14,9 @@
 #include <unistd.h>
 
 #include "fs/file.h"
+#include "fs/mount/known.h"
 #include "fs/mount/session.h"
+#include "fs/place.h"
 #include "fs/vault/record.h"
 #include "fs/vault/second.h"
 #include "lethe/log.h"
@@ -233,6 +235,81 @@ static enum lethe_err open_patiently(const char *location, bool create, const st
     return err ? err : lethe_store_retry_new(store, LETHE_SESSION_PATIENCE_MS, out);
 }
 
+static int remove_entry(const char *path, const struct stat *stat_buf, int type, struct FTW *where)
+{
+    (void)stat_buf;
+    (void)type;
+    (void)where;
+    return remove(path);
+}
+
+/* The first folder on the way to path, or path itself, that is not there: owned; NULL when all are. */
+static char *first_absent(const char *path)
+{
+    char *copy = strdup(path);
+    struct stat there;
+
+    for (char *at = copy ? copy + 1 : NULL; at; at++) {
+        char kept = *at;
+
+        if (kept != '/' && kept != '\0') {
+            continue;
+        }
+        *at = '\0';
+        if (lstat(copy, &there) && errno == ENOENT) {
+            return copy;
+        }
+        if (kept == '\0') {
+            break;
+        }
+        *at = kept;
+    }
+    free(copy);
+    return NULL;
+}
+
+/* Removes path and the folders above it, as far as they are empty, up to this one of them. NULL: none was made. */
+static void remove_empty(const char *path, const char *up_to)
+{
+    char *copy = up_to ? strdup(path) : NULL;
+
+    while (copy && strlen(copy) >= strlen(up_to) && (rmdir(copy) == 0 || errno == ENOENT) && strcmp(copy, up_to) != 0) {
+        *strrchr(copy, '/') = '\0';
+    }
+    free(copy);
+}
+
+/* What an init has made when it fails before the vault holds anything. */
+struct made {
+    char *folder, *folder_from; /* the store's, and the first that was not there before; NULL */
+    char *state_from;
+};
+
+static enum lethe_err note_absent(const char *location, struct made *made)
+{
+    *made = (struct made){0};
+    if (lethe_known_kind(location)) {
+        return LETHE_OK;
+    }
+    if (asprintf(&made->folder, "%s/tmp", lethe_place_path(location)) < 0) {
+        made->folder = NULL;
+        return LETHE_ERR_NOMEM;
+    }
+    made->folder_from = first_absent(made->folder);
+    return LETHE_OK;
+}
+
+static void unmake(const struct made *made, const char *state_dir)
+{
+    if (made->state_from) { /* made last */
+        nftw(state_dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        remove_empty(state_dir, made->state_from);
+    }
+    if (made->folder) {
+        remove_empty(made->folder, made->folder_from);
+    }
+}
+
 enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
                                 enum lethe_err (*keep)(void *context, const char *phrase), void *context)
 {
@@ -254,8 +331,11 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
     char pairs[4096];
     char *state_dir = NULL, *second = NULL;
     uint8_t hash[32];
-    enum lethe_err err = lethe_seal_start();
+    bool begun = false;
+    struct made made;
+    enum lethe_err err = note_absent(options->location, &made);
 
+    err = err ? err : lethe_seal_start();
     err = err ? err : open_patiently(options->location, true, &options->store, &store);
     if (err) {
         goto out;
@@ -283,7 +363,10 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
     err = err ? err : lethe_vault_file_write(file, master, &json);
     err = err ? err : lethe_session_folder(options->state_root, false, &settings.id, &state_dir);
     err = err ? err : lethe_session_apart(state_dir, options->location);
-    err = err ? err : save_device_secret(state_dir, device);
+    if (!err) {
+        made.state_from = first_absent(state_dir);
+        err = save_device_secret(state_dir, device);
+    }
     err = err ? err : lethe_session_writer(state_dir, &writer);
     if (err) {
         goto out;
@@ -306,6 +389,7 @@ enum lethe_err lethe_setup_init(const struct lethe_init_options *options,
     if (!err && second) {
         err = lethe_second_remember(vault, state_dir, second);
     }
+    begun = !err; /* from here on there may be a vault, whatever is heard of it */
     err = err ? err : furnish(vault, options, &head);
     err = err ? err : make_database(vault, state_dir, &head, false);
     err = err ? err : put_vault_file(vault, &json);
@@ -320,17 +404,15 @@ out:
     lethe_secret_free(master);
     lethe_secret_free(device);
     lethe_buf_release(&json);
+    if (err && !begun) {
+        unmake(&made, state_dir);
+    }
+    free(made.folder);
+    free(made.folder_from);
+    free(made.state_from);
     free(state_dir);
     free(second);
     return err;
-}
-
-static int remove_entry(const char *path, const struct stat *stat_buf, int type, struct FTW *where)
-{
-    (void)stat_buf;
-    (void)type;
-    (void)where;
-    return remove(path);
 }
 
 static enum lethe_err sync_parent(const char *path)

@@ -9,6 +9,9 @@ expect 2 "$LETHEFS" init "$VAULT" --strength 9 --passfile "$PASS" --recovery-fil
 expect 2 "$LETHEFS" init "$VAULT" --passfile "$PASS" # the phrase has nowhere to go
 expect 5 "$LETHEFS" mount "$WORK/no-such-vault" "$MNT" --passfile "$PASS"
 [ -z "$(objects list)" ] || fail "a refused init left something"
+expect 1 "$LETHEFS" init "$WORK/new/vault" --passfile "$PASS" --recovery-file "$WORK/absent/r" --state-dir "$WORK/new/state"
+[ ! -e "$WORK/new" ] || fail "an init that failed left folders: $(find "$WORK/new")"
+expect 2 "$LETHEFS" gc "$VAULT" --passfile "$PASS" --timeout soon
 make_vault
 expect 1 "$LETHEFS" init "$VAULT" --passfile "$PASS" --recovery-file "$WORK/r2"
 expect 1 "$LETHEFS" mount "$VAULT" "$WORK/no-folder" --passfile "$PASS"
