@@ -9,6 +9,7 @@
 #define WORDS (LETHE_SLOTS_GROUP / 64)
 #define MAX_GROUPS (1u << 21) /* 32 TiB of blocks */
 #define KEEP_LOADED 512u      /* unchanged groups in memory: about 1.3 MiB */
+#define OWED 256u             /* for which there is always room */
 
 /*
  * held(slot) = named or saved. Exactly one of these holds for each slot of a loaded group:
@@ -43,6 +44,8 @@ struct lethe_slots {
     struct group *oldest, *newest;
     uint32_t loaded;
     uint64_t used, pending, fat;
+    uint32_t *owed; /* slots that were dropped while there was no memory for their group: store does it */
+    size_t owed_count, owed_room;
 };
 
 static bool bit(const uint64_t *map, uint32_t i)
@@ -214,6 +217,12 @@ enum lethe_err lethe_slots_open(struct lethe_db *db, unsigned arena, bool ordere
     slots->db = db;
     slots->arena = arena;
     slots->ordered = ordered;
+    slots->owed = malloc(OWED * sizeof *slots->owed);
+    slots->owed_room = OWED;
+    if (!slots->owed) {
+        free(slots);
+        return LETHE_ERR_NOMEM;
+    }
     lethe_db_lock(db);
     err = lethe_db_statement(db, "SELECT grp, free FROM slots WHERE arena = ? ORDER BY grp", &statement);
     if (!err) {
@@ -259,6 +268,7 @@ static void forget_all(struct lethe_slots *slots)
     }
     slots->loaded = slots->count = slots->hint = 0;
     slots->used = slots->pending = slots->fat = 0;
+    slots->owed_count = 0;
 }
 
 void lethe_slots_close(struct lethe_slots *slots)
@@ -266,6 +276,7 @@ void lethe_slots_close(struct lethe_slots *slots)
     if (slots) {
         forget_all(slots);
         free(slots->groups);
+        free(slots->owed);
         free(slots);
     }
 }
@@ -357,15 +368,15 @@ static void make_free(struct lethe_slots *slots, struct group *group, uint32_t i
     }
 }
 
-void lethe_slots_drop(struct lethe_slots *slots, uint32_t slot)
+static void not_released(const char *why)
 {
-    struct group *group;
-    uint32_t i = slot % LETHE_SLOTS_GROUP;
-    enum lethe_err err = find(slots, slot, &group);
+    lethe_log(LETHE_LOG_ERROR, "block file: a slot could not be released: %s", why);
+}
 
-    if (err || group->refs[i] == 0) {
-        lethe_log(LETHE_LOG_ERROR, "block file: a slot could not be released: %s",
-                  err ? lethe_err_str(err) : "it was free");
+static void drop(struct lethe_slots *slots, struct group *group, uint32_t i)
+{
+    if (group->refs[i] == 0) {
+        not_released("it was free");
         return;
     }
     group->dirty = true;
@@ -380,6 +391,53 @@ void lethe_slots_drop(struct lethe_slots *slots, uint32_t slot)
     } else {
         make_free(slots, group, i);
     }
+}
+
+static bool owe(struct lethe_slots *slots, uint32_t slot)
+{
+    if (slots->owed_count == slots->owed_room) {
+        uint32_t *more = realloc(slots->owed, 2 * slots->owed_room * sizeof *more);
+
+        if (!more) {
+            return false;
+        }
+        slots->owed = more;
+        slots->owed_room *= 2;
+    }
+    slots->owed[slots->owed_count++] = slot;
+    return true;
+}
+
+void lethe_slots_drop(struct lethe_slots *slots, uint32_t slot)
+{
+    struct group *group;
+    enum lethe_err err = find(slots, slot, &group);
+
+    if (!err) {
+        drop(slots, group, slot % LETHE_SLOTS_GROUP);
+    } else if (err != LETHE_ERR_NOMEM || !owe(slots, slot)) {
+        not_released(lethe_err_str(err));
+    }
+}
+
+static enum lethe_err drop_owed(struct lethe_slots *slots)
+{
+    while (slots->owed_count > 0) {
+        uint32_t slot = slots->owed[slots->owed_count - 1];
+        struct group *group;
+        enum lethe_err err = find(slots, slot, &group);
+
+        if (err == LETHE_ERR_NOMEM) {
+            return err;
+        }
+        if (err) {
+            not_released(lethe_err_str(err));
+        } else {
+            drop(slots, group, slot % LETHE_SLOTS_GROUP);
+        }
+        slots->owed_count--;
+    }
+    return LETHE_OK;
 }
 
 enum lethe_err lethe_slots_refs(struct lethe_slots *slots, uint32_t slot, uint32_t *out)
@@ -487,9 +545,12 @@ static enum lethe_err write_row(struct lethe_slots *slots, const struct group *g
 
 enum lethe_err lethe_slots_store(struct lethe_slots *slots)
 {
-    for (struct group *group = slots->oldest; group; group = group->next) {
-        enum lethe_err err;
+    enum lethe_err err = drop_owed(slots);
 
+    if (err) {
+        return err;
+    }
+    for (struct group *group = slots->oldest; group; group = group->next) {
         if (!group->dirty) {
             continue;
         }
@@ -530,6 +591,9 @@ uint64_t lethe_slots_committed(struct lethe_slots *slots)
 
 bool lethe_slots_changed(const struct lethe_slots *slots)
 {
+    if (slots->owed_count > 0) {
+        return true;
+    }
     for (const struct group *group = slots->oldest; group; group = group->next) {
         if (group->dirty) {
             return true;

@@ -34,7 +34,10 @@ enum lethe_err lethe_slots_take(struct lethe_slots *slots, uint32_t want, uint32
                                 uint32_t *count) LETHE_MUST_CHECK;
 /* One more reference. LETHE_ERR_UNSUPPORTED when the count is full: the caller copies the block. */
 enum lethe_err lethe_slots_share(struct lethe_slots *slots, uint32_t slot) LETHE_MUST_CHECK;
-/* One reference less. What cannot be done for want of memory or database leaks the slot, and is logged. */
+/*
+ * One reference less. What cannot be done for want of memory is done by lethe_slots_store, or that fails. What the
+ * database does not tell leaks the slot, and is logged.
+ */
 void lethe_slots_drop(struct lethe_slots *slots, uint32_t slot);
 enum lethe_err lethe_slots_refs(struct lethe_slots *slots, uint32_t slot, uint32_t *out) LETHE_MUST_CHECK;
 

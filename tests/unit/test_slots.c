@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/unit/test_content_env.h"
 
+#include "lethe/log.h"
+
 #define MOST 5000u
 
 static void db_commit(struct env *env)
@@ -8,6 +10,12 @@ static void db_commit(struct env *env)
     lethe_db_lock(env->db);
     assert_int_equal(lethe_db_commit(env->db), LETHE_OK);
     lethe_db_unlock(env->db);
+}
+
+static void env_reopen_db(struct env *env)
+{
+    lethe_db_close(env->db);
+    assert_int_equal(lethe_db_open(env->database, env->key, false, &env->db), LETHE_OK);
 }
 
 /* Against a plain array: what is counted, what waits for a commit, what may be taken. */
@@ -153,12 +161,59 @@ static void test_full_count(void **unused)
     env_end(&env);
 }
 
+static void quiet(void *context, enum lethe_log_level level, const char *text)
+{
+    (void)context;
+    (void)level;
+    (void)text;
+}
+
+/* While SQLite gets no memory, what is dropped waits. */
+static void test_drop_without_memory(void **unused)
+{
+    struct lethe_slots *slots;
+    struct env env;
+    uint32_t first, count, refs;
+
+    (void)unused;
+    env_make(&env, 64 << 20);
+    lethe_contents_close(env.store);
+    env.store = NULL;
+    assert_int_equal(lethe_slots_open(env.db, 0, true, &slots), LETHE_OK);
+    assert_int_equal(lethe_slots_take(slots, 1000, &first, &count), LETHE_OK);
+    assert_int_equal(count, 1000);
+    assert_int_equal(lethe_slots_store(slots), LETHE_OK);
+    db_commit(&env);
+    lethe_slots_close(slots);
+    env_reopen_db(&env);
+    assert_int_equal(lethe_slots_open(env.db, 0, true, &slots), LETHE_OK);
+    lethe_log_set_sink(quiet, NULL);
+    (void)sqlite3_hard_heap_limit64(1);
+    assert_int_equal(lethe_slots_refs(slots, first, &refs), LETHE_ERR_NOMEM);
+    for (uint32_t slot = first; slot < first + count; slot++) {
+        lethe_slots_drop(slots, slot);
+    }
+    assert_true(lethe_slots_changed(slots));
+    assert_int_equal(lethe_slots_used(slots), 1000);
+    assert_int_equal(lethe_slots_store(slots), LETHE_ERR_NOMEM);
+    (void)sqlite3_hard_heap_limit64(0);
+    lethe_log_set_sink(NULL, NULL);
+    assert_int_equal(lethe_slots_store(slots), LETHE_OK);
+    db_commit(&env);
+    assert_int_equal(lethe_slots_committed(slots), 1000);
+    assert_int_equal(lethe_slots_used(slots), 0);
+    assert_false(lethe_slots_changed(slots));
+    lethe_slots_close(slots);
+    env_end(&env);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_model),
         cmocka_unit_test(test_drop_while_committing),
         cmocka_unit_test(test_full_count),
+        cmocka_unit_test(test_drop_without_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
