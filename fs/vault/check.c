@@ -75,7 +75,7 @@ static enum lethe_err next_id(struct lethe_db *db, const char *sql, struct lethe
     lethe_db_lock(db);
     err = lethe_db_statement(db, sql, &statement);
     if (!err) {
-        sqlite3_bind_blob(statement, 1, id->bytes, sizeof id->bytes, SQLITE_TRANSIENT);
+        lethe_db_bind_id(statement, 1, id);
         err = lethe_db_step(db, statement, found);
     }
     if (!err && *found) {

@@ -467,7 +467,7 @@ static enum lethe_err next_dead(struct lethe_db *db, uint64_t n, struct lethe_id
                              " AND NOT EXISTS(SELECT 1 FROM local WHERE base = dead.content) ORDER BY content LIMIT 1",
                              &statement);
     if (!err) {
-        sqlite3_bind_blob(statement, 1, id->bytes, sizeof id->bytes, SQLITE_TRANSIENT);
+        lethe_db_bind_id(statement, 1, id);
         sqlite3_bind_int64(statement, 2, (int64_t)n);
         err = lethe_db_step(db, statement, found);
     }

@@ -68,7 +68,7 @@ static enum lethe_err next_pack(struct lethe_db *db, struct lethe_id *id, uint64
         " WHERE piece.object = object.id)) * 2 < size ORDER BY id LIMIT 1",
         &statement);
     if (!err) {
-        sqlite3_bind_blob(statement, 1, id->bytes, sizeof id->bytes, SQLITE_TRANSIENT);
+        lethe_db_bind_id(statement, 1, id);
         sqlite3_bind_int(statement, 2, LETHE_OBJECT_PACK);
         sqlite3_bind_int64(statement, 3, LEAST);
         err = lethe_db_step(db, statement, found);
