@@ -1,313 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Power cuts of a real mount. The daemon runs in this process, so that the recorder sees all that it does to state,
- * cache and vault; another process works in the mount through the kernel, with its page cache and writeback. Before
- * and after each call it asks how much was recorded so far. At many points the folders are rebuilt as a power cut (or
- * kill) could have left them, and opened: what was fsynced is there, a rename is whole or not at all, a file that was
- * being written has in each block one of its versions (or, where it grew, zeros).
+ * cache and vault; another process works in the mount (fuse_life.h). At many points the folders are rebuilt as a power
+ * cut (or kill) could have left them, and opened: what was fsynced is there, a rename is whole or not at all, a file that
+ * was being written has in each block one of its versions (or, where it grew, zeros), every file counts its names.
  *
  * Every second life has a second store. LETHE_TEST_SEED repeats the work, though not the order of the daemon's threads;
  * LETHE_LONG=1 makes 2,000 crashes of it. Without /dev/fuse, or without the right to mount, nothing is tested.
  */
 #include "fs/mount/daemon.h"
+#include "tests/crash/fuse_life.h"
 #include "tests/crash/recorder.h"
 #include "tests/long.h"
 #include "tests/remove_folder.h"
-#include "tests/unit/vault_fixture.h"
 
-#include <linux/magic.h>
-#include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/syscall.h>
-#include <sys/vfs.h>
-#include <time.h>
-
-#define PATHS 10
-#define EVENTS 400
-#define ROOM 65536u
-#define BLOCK 4096u
-#define STEPS 50
 #define POINTS_OF_A_LIFE 20
 #define POINTS_LONG 2000
-#define NEVER SIZE_MAX
 
-static const char *const paths[PATHS] = {"f0", "f1",   "f2",   "f3",     "f4",
-                                         "f5", "d/f6", "d/f7", "p0.png", "d/p1.png"};
-
-/* What a call makes of a path. */
-struct event {
-    int path;
-    bool absent;
-    bool torn;            /* its bytes need not have reached the daemon, or only some of them */
-    size_t begun, done;   /* operations recorded before and after */
-    size_t durable;       /* operations recorded when it had been synced */
-    size_t size;
-    uint8_t bytes[ROOM];
-};
-
-/* Shared by the two processes. */
-struct work {
-    struct event events[EVENTS];
-    size_t count;
-    uint64_t seed;
-    char mountpoint[128];
-};
-
-static struct work *work;
-static int asks[2], answers[2]; /* pipes: how many operations have been recorded? */
 static unsigned crashes;
-
-/* --- the process that works in the mount --- */
-
-static void must(bool condition, const char *what)
-{
-    if (!condition) {
-        fprintf(stderr, "%s: %s\n", what, strerror(errno));
-        _exit(1);
-    }
-}
-
-static size_t recorded(void)
-{
-    size_t count;
-
-    must(write(asks[1], "?", 1) == 1, "ask");
-    must(read(answers[0], &count, sizeof count) == (ssize_t)sizeof count, "be answered");
-    return count;
-}
-
-static uint32_t chance(uint32_t n)
-{
-    return fixture_random(&work->seed) % n;
-}
-
-static const char *at(int path)
-{
-    static char full[2][256];
-    static int turn;
-
-    turn = !turn;
-    snprintf(full[turn], sizeof full[turn], "%s/%s", work->mountpoint, path < 0 ? "" : paths[path]);
-    return full[turn];
-}
-
-static struct event *latest(int path)
-{
-    for (size_t i = work->count; i-- > 0;) {
-        if (work->events[i].path == path) {
-            return &work->events[i];
-        }
-    }
-    return NULL;
-}
-
-static struct event *begin(int path)
-{
-    struct event *event = &work->events[work->count++];
-
-    must(work->count <= EVENTS, "room for events");
-    *event = (struct event){.path = path, .absent = true, .begun = recorded(), .done = NEVER, .durable = NEVER};
-    return event;
-}
-
-/* What was done to names, and to nothing but names, is durable with any sync that succeeds. */
-static void synced(void)
-{
-    size_t now = recorded();
-
-    for (size_t i = 0; i < work->count; i++) {
-        struct event *event = &work->events[i];
-
-        if (!event->torn && event->done != NEVER && event->durable == NEVER) {
-            event->durable = now;
-        }
-    }
-}
-
-static void fill(struct event *event)
-{
-    struct lethe_buf bytes = {0};
-
-    if (strstr(paths[event->path], ".png")) {
-        fixture_photo(chance(1u << 30), 40 + chance(40), chance(2) * 10, &bytes);
-    } else {
-        fixture_noise(work->seed, &bytes, 1 + chance(ROOM - 1));
-    }
-    event->size = bytes.len < ROOM ? bytes.len : ROOM;
-    memcpy(event->bytes, bytes.data, event->size);
-    event->absent = false;
-    lethe_buf_release(&bytes);
-}
-
-/* The recorder's fsync would not ask the kernel. */
-static void sync_one(int fd)
-{
-    must(syscall(SYS_fsync, fd) == 0, "fsync");
-}
-
-static void write_all(int fd, const uint8_t *bytes, size_t len, size_t offset)
-{
-    while (len > 0) {
-        size_t part = 1 + chance((uint32_t)len);
-        ssize_t done = pwrite(fd, bytes, part, (off_t)offset);
-
-        must(done > 0, "write");
-        bytes += done;
-        offset += (size_t)done;
-        len -= (size_t)done;
-    }
-}
-
-/* fsync, perhaps: all of the file is durable then. */
-static void finish(int fd, struct event *event)
-{
-    event->done = recorded();
-    if (chance(2)) {
-        sync_one(fd);
-        event->torn = false;
-        event->durable = recorded();
-        synced();
-    }
-    close(fd);
-}
-
-static void write_anew(int path)
-{
-    struct event *event;
-    int fd;
-
-    /* It is empty in between, and so may a crash find it. */
-    event = begin(path);
-    event->absent = false;
-    event->torn = true;
-    fd = open(at(path), O_RDWR | O_CREAT | O_TRUNC, 0644);
-    must(fd >= 0, "open");
-    event->done = recorded();
-    event = begin(path);
-    event->torn = true;
-    fill(event);
-    write_all(fd, event->bytes, event->size, 0);
-    finish(fd, event);
-}
-
-static void overwrite(int path)
-{
-    const struct event *before = latest(path);
-    struct event *event;
-    size_t offset, len;
-    int fd;
-
-    if (!before || before->absent || before->size < 2) {
-        return;
-    }
-    event = begin(path);
-    memcpy(event->bytes, before->bytes, before->size);
-    event->size = before->size;
-    event->absent = false;
-    event->torn = true;
-    offset = chance((uint32_t)event->size - 1);
-    len = 1 + chance((uint32_t)(event->size - offset));
-    for (size_t i = offset; i < offset + len; i++) {
-        event->bytes[i] = (uint8_t)chance(256);
-    }
-    fd = open(at(path), O_RDWR);
-    must(fd >= 0, "open");
-    write_all(fd, event->bytes + offset, len, offset);
-    finish(fd, event);
-}
-
-/* As editors save. */
-static void save(int path)
-{
-    char name[280];
-    struct event *event;
-    int fd;
-
-    snprintf(name, sizeof name, "%s.tmp", at(path));
-    fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0644);
-    must(fd >= 0, "open");
-    event = begin(path);
-    fill(event);
-    write_all(fd, event->bytes, event->size, 0);
-    sync_one(fd);
-    close(fd);
-    synced();
-    must(rename(name, at(path)) == 0, "rename");
-    event->done = recorded();
-}
-
-static void move(int from, int to)
-{
-    const struct event *before = latest(from);
-    struct event *gone, *there;
-
-    if (!before || before->absent || before->torn || from == to) {
-        return;
-    }
-    gone = begin(from);
-    there = begin(to);
-    memcpy(there->bytes, before->bytes, before->size);
-    there->size = before->size;
-    there->absent = false;
-    must(rename(at(from), at(to)) == 0, "rename");
-    gone->done = there->done = recorded();
-}
-
-static void delete(int path)
-{
-    const struct event *before = latest(path);
-    struct event *event;
-
-    if (before && !before->absent) {
-        event = begin(path);
-        must(unlink(at(path)) == 0, "unlink");
-        event->done = recorded();
-    }
-}
-
-static void sync_folder(void)
-{
-    int fd = open(at(-1), O_RDONLY | O_DIRECTORY);
-
-    must(fd >= 0, "open");
-    sync_one(fd);
-    close(fd);
-    synced();
-}
-
-static void live(void)
-{
-    const struct timespec nap = {.tv_nsec = 1000000};
-    struct statfs about;
-    char folder[160];
-
-    while (statfs(work->mountpoint, &about) != 0 || about.f_type != FUSE_SUPER_MAGIC) {
-        nanosleep(&nap, NULL); /* the mount is under way */
-    }
-    snprintf(folder, sizeof folder, "%s/d", work->mountpoint);
-    must(mkdir(folder, 0755) == 0, "mkdir");
-    sync_folder();
-    for (unsigned i = 0; i < STEPS; i++) {
-        uint32_t what = chance(16);
-        int path = (int)chance(PATHS);
-
-        if (what < 5) {
-            write_anew(path);
-        } else if (what < 8) {
-            overwrite(path);
-        } else if (what < 12) {
-            save(path);
-        } else if (what < 13) {
-            move(path, (int)chance(PATHS));
-        } else if (what < 14) {
-            delete(path);
-        } else {
-            sync_folder();
-        }
-    }
-    must(umount2(work->mountpoint, 0) == 0, "umount");
-    _exit(0);
-}
 
 /* --- the daemon --- */
 
@@ -350,8 +60,9 @@ static void blame(const struct event *event, size_t k, const char *what)
         const struct event *each = &work->events[i];
 
         if (each->path == event->path) {
-            print_error("%s of %zu bytes%s: begun at %zu, done at %zd, durable at %zd\n",
-                        each->absent ? "nothing" : "a version", each->size, each->torn ? ", torn" : "", each->begun,
+            print_error("%s of %zu bytes%s%s: begun at %zu, done at %zd, durable at %zd\n",
+                        each->absent ? "nothing" : "a version", each->size, each->torn ? ", torn" : "",
+                        each->mixed ? ", mixed" : "", each->begun,
                         (ssize_t)each->done, (ssize_t)each->durable);
         }
     }
@@ -371,13 +82,29 @@ static bool same_block(const struct event *event, const uint8_t *block, size_t o
     return memcmp(event->bytes + offset, block, have) == 0;
 }
 
+/* Any byte is that of a version, or zero. */
+static bool same_bytes(const struct event *const *allowed, size_t count, const uint8_t *block, size_t offset, size_t len)
+{
+    for (size_t i = offset; i < offset + len; i++) {
+        bool found = block[i - offset] == 0;
+
+        for (size_t v = 0; v < count && !found; v++) {
+            found = !allowed[v]->absent && i < allowed[v]->size && allowed[v]->bytes[i] == block[i - offset];
+        }
+        if (!found) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The versions of one path from low on that had begun at k. */
 static void judge(int path, size_t k, bool absent, const uint8_t *bytes, size_t size)
 {
     static const struct event nothing = {.absent = true};
     const struct event *allowed[EVENTS + 1] = {&nothing};
     size_t count = 1, most = 0;
-    bool torn = false;
+    bool torn = false, mixed = false;
 
     for (size_t i = 0; i < work->count; i++) {
         const struct event *event = &work->events[i];
@@ -393,9 +120,8 @@ static void judge(int path, size_t k, bool absent, const uint8_t *bytes, size_t 
     for (size_t i = 0; i < count; i++) {
         const struct event *event = allowed[i];
 
-        torn |= event->torn;
-        /* what was synced later was torn until then */
-        torn |= !event->absent && event->durable > k;
+        torn |= event->torn && event->durable > k;
+        mixed |= event->mixed && event->durable > k;
         most = !event->absent && event->size > most ? event->size : most;
         if (event->absent == absent && (absent || (event->size == size && memcmp(event->bytes, bytes, size) == 0))) {
             return;
@@ -417,7 +143,7 @@ static void judge(int path, size_t k, bool absent, const uint8_t *bytes, size_t 
         if (!found && same_block(&nothing, bytes + offset, offset, len)) {
             found = true; /* it grew */
         }
-        if (!found) {
+        if (!found && !(mixed && same_bytes(allowed, count, bytes + offset, offset, len))) {
             blame(allowed[count - 1], k, "a block is none of its versions");
         }
     }
@@ -475,7 +201,11 @@ static void cut(const struct fixture *fixture, size_t k, enum rec_crash how, uin
     for (int path = 0; path < PATHS; path++) {
         judge_path(&image, path, k);
     }
+    assert_int_equal(fixture_number(image.session, "SELECT count(*) FROM inode i WHERE (mode & 61440) = 32768 AND nlink"
+                                                   " != (SELECT count(*) FROM dentry WHERE ino = i.ino)"),
+                     0);
     fixture_assert_refs(image.session);
+    fixture_assert_slots(image.session);
     if (seed % 4 == 0) {
         assert_int_equal(fixture_publish(&image), LETHE_OK);
         here = fixture_describe(image.session);
@@ -499,6 +229,7 @@ static void one_life(uint64_t seed, unsigned points)
     char ask;
 
     fixture_make_in(&fixture, access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    fixture.timeout_ms = FIXTURE_PATIENT_MS;
     fixture.fidelity = seed % 2 ? LETHE_FIDELITY_SPLIT : LETHE_FIDELITY_EXACT;
     assert_int_equal(fixture_init(&fixture), LETHE_OK);
     snprintf(work->mountpoint, sizeof work->mountpoint, "%.60s-m", fixture.folder);

@@ -208,6 +208,7 @@ static void make_fixture(struct fixture *fixture)
                   memory.f_bavail > (1u << 30) / memory.f_frsize;
 
     fixture_make_in(fixture, plenty ? "/dev/shm" : "/tmp");
+    fixture->timeout_ms = FIXTURE_PATIENT_MS;
 }
 
 static struct life *life_new(struct fixture *fixture, uint64_t seed)
@@ -329,6 +330,7 @@ static void crash_once(const struct life *life, const struct point *point, unsig
     }
     free(text);
     fixture_assert_refs(image.session);
+    fixture_assert_slots(image.session);
     if (fixture_random(seed) % 4 == 0) {
         go_on(&image, point);
     } else {

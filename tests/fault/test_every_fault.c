@@ -8,7 +8,8 @@
  * is asked of what a power cut leaves too: a sync that failed may have lost anything.
  *
  * The quick form takes some of the N, other ones with another LETHE_TEST_SEED; LETHE_LONG=1 takes every one,
- * from LETHE_TEST_FROM on. What fails says how to repeat it. An argument chooses one of the tests.
+ * from LETHE_TEST_FROM on. LETHE_TEST_PLACES=1 takes of the allocations one from each place in the program that makes
+ * any, until no new place comes up. What fails says how to repeat it. An argument chooses one of the tests.
  */
 #include "tests/crash/recorder.h"
 #include "tests/fault/scarce_memory.h"
@@ -28,7 +29,7 @@ enum source { FILES, MEMORY, BACKEND };
 
 struct plan {
     enum source source;
-    int kind; /* enum rec_fault or enum trouble_kind */
+    int kind; /* enum rec_fault or enum trouble_kind; of MEMORY: 1: nth is a place */
     bool on;
     uint64_t nth; /* 0: none */
     int what;     /* which run: 0, 1 a recovery, 2 a failed sync */
@@ -53,9 +54,11 @@ static void say_where(int signal_number)
 static void arm(struct fixture *fixture, const struct plan *plan)
 {
     current = *plan;
-    alarm(300);
+    alarm(3600);
     if (plan->source == FILES) {
         rec_fault(fixture->folder, plan->nth, (enum rec_fault)plan->kind, plan->on);
+    } else if (plan->source == MEMORY && plan->kind == 1) {
+        scarce_arm_place(plan->nth, plan->on);
     } else if (plan->source == MEMORY) {
         scarce_arm(plan->nth, plan->on);
     } else {
@@ -103,13 +106,13 @@ static int say_fault(void **state)
 
 static const struct lethe_owner owner = {.uid = 1000, .gid = 100};
 
-/* timeout_ms: for reads of what the vault has; 0: the default. */
+/* timeout_ms: for reads of what the vault has; 0: as long as it takes. */
 static enum lethe_err open_device(struct fixture *fixture, unsigned timeout_ms)
 {
     struct lethe_session_options options = fixture_options(fixture);
     enum lethe_err err;
 
-    options.timeout_ms = timeout_ms;
+    options.timeout_ms = timeout_ms ? timeout_ms : FIXTURE_PATIENT_MS;
     options.decorate = current.source == BACKEND ? trouble_decorate : NULL;
     err = lethe_session_open(&options, &fixture->session);
     if (!err) {
@@ -316,6 +319,7 @@ static void assert_all(struct fixture *fixture, struct model *model)
         blame("it cannot publish", "");
     }
     fixture_assert_refs(fixture->session);
+    fixture_assert_slots(fixture->session);
     here = fixture_describe(fixture->session);
     assert_int_equal(close_device(fixture), LETHE_OK);
     fixture_assert_vault(fixture, LETHE_SESSION_NEWEST, here);
@@ -345,6 +349,7 @@ static int make_base(void **state)
 
     (void)state;
     fixture_make_in(&base, plenty ? "/dev/shm" : "/tmp");
+    base.timeout_ms = FIXTURE_PATIENT_MS;
     assert_int_equal(fixture_init(&base), LETHE_OK);
     assert_int_equal(open_device(&base, 0), LETHE_OK);
     fixture_photo(4, 64, 0, &bytes);
@@ -488,10 +493,30 @@ static bool one_recovery(const struct plan *plan)
     return met;
 }
 
+/* Whether one fault is asked for by LETHE_TEST_FAULT, which is met when it is one of these. */
+static bool again(struct plan plan, bool (*attempt)(const struct plan *plan))
+{
+    const char *given = getenv("LETHE_TEST_FAULT");
+    unsigned long long wanted[5] = {0};
+
+    if (!given) {
+        return false;
+    }
+    assert_int_equal(sscanf(given, "%llu,%llu,%llu,%llu,%llu", &wanted[0], &wanted[1], &wanted[2], &wanted[3],
+                            &wanted[4]),
+                     5);
+    plan.nth = wanted[4];
+    if (wanted[0] == (unsigned)plan.what && wanted[1] == plan.source && wanted[2] == (unsigned)plan.kind &&
+        wanted[3] == plan.on) {
+        (void)attempt(&plan);
+    }
+    return true;
+}
+
 /* Every N in the long form; in the quick one the first and then others, further and further apart. */
 static void every(enum source source, int kind, bool on, bool (*attempt)(const struct plan *plan))
 {
-    const char *given = getenv("LETHE_TEST_SEED"), *again = getenv("LETHE_TEST_FAULT");
+    const char *given = getenv("LETHE_TEST_SEED");
     uint64_t seed = given ? strtoull(given, NULL, 10) : 1;
     struct plan plan = {.source = source,
                         .kind = kind,
@@ -502,20 +527,9 @@ static void every(enum source source, int kind, bool on, bool (*attempt)(const s
     const char *from = getenv("LETHE_TEST_FROM");
     unsigned runs = 0;
 
-    if (again) {
-        unsigned long long wanted[5] = {0};
-
-        assert_int_equal(sscanf(again, "%llu,%llu,%llu,%llu,%llu", &wanted[0], &wanted[1], &wanted[2],
-                                &wanted[3], &wanted[4]),
-                         5);
-        plan.nth = wanted[4];
-        if (wanted[0] == (unsigned)plan.what && wanted[1] == source && wanted[2] == (unsigned)kind &&
-            wanted[3] == on) {
-            (void)attempt(&plan);
-        }
+    if (again(plan, attempt)) {
         return;
     }
-
     plan.nth = from ? strtoull(from, NULL, 10) - 1 : 0;
     seed += (uint64_t)source * 64 + (uint64_t)kind * 2 + on;
     do {
@@ -528,6 +542,31 @@ static void every(enum source source, int kind, bool on, bool (*attempt)(const s
     current.nth = 0;
     print_message("%s, kind %d%s: %u runs, clean from %llu on\n", sources[source], kind, on ? " and on" : "",
                   runs, (unsigned long long)plan.nth);
+}
+
+/* Every place once, those too that came up while others failed. */
+static void every_place(bool on, bool (*attempt)(const struct plan *plan))
+{
+    struct plan plan = {.source = MEMORY, .kind = 1, .on = on, .what = attempt == one_recovery};
+    const char *from = getenv("LETHE_TEST_FROM");
+    size_t tried = from ? strtoull(from, NULL, 10) : 0, met = 0, count;
+    const uint64_t *places;
+
+    if (again(plan, attempt)) {
+        return;
+    }
+    (void)attempt(&plan); /* which are there? */
+    places = scarce_places(&count);
+    for (; tried < count; tried++) {
+        plan.nth = places[tried];
+        met += attempt(&plan);
+        if (tried % 100 == 0) {
+            print_message("place %zu of %zu, %zu met\n", tried, count, met);
+        }
+        places = scarce_places(&count);
+    }
+    current.nth = 0;
+    print_message("allocations%s: %zu places, %zu met\n", on ? " and on" : "", count, met);
 }
 
 static void test_file_calls(void **state)
@@ -551,6 +590,11 @@ static void test_syncs(void **state)
 static void test_allocations(void **state)
 {
     (void)state;
+    if (getenv("LETHE_TEST_PLACES")) {
+        every_place(true, one);
+        every_place(false, one);
+        return;
+    }
     every(MEMORY, 0, false, one);
     every(MEMORY, 0, true, one);
 }

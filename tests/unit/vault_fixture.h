@@ -20,6 +20,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "fs/device/slots.h"
 #include "fs/mount/session.h"
 #include "fs/mount/setup.h"
 #include "fs/vault/check.h"
@@ -30,6 +31,7 @@
 #include "lethe/log.h"
 
 #define FIXTURE_PASS "correct horse"
+#define FIXTURE_PATIENT_MS 3600000 /* a machine that has other work does not make a test fail */
 #define FIXTURE_CRASHED 42 /* exit status of a process that the backend ended */
 
 /* --- a backend that fails as it is told --- */
@@ -223,6 +225,7 @@ struct fixture {
     char folder[64], vault[96], state[96], cache[96], phrase[LETHE_PHRASE_MAX];
     char second[96];
     enum lethe_fidelity fidelity; /* set between make and init */
+    unsigned timeout_ms;          /* for reads of what the vault has; 0: the default */
     struct trouble trouble;
     struct lethe_session *session;
     struct lethe_sealer *sealer;
@@ -346,6 +349,7 @@ static inline struct lethe_session_options fixture_options(struct fixture *fixtu
         .at = INT64_MAX,
         .owner = {.uid = 1000, .gid = 100},
         .residuals = fixture->fidelity == LETHE_FIDELITY_SPLIT ? fixture->second : NULL,
+        .timeout_ms = fixture->timeout_ms,
         .decorate = trouble_decorate,
         .decorate_context = &fixture->trouble,
     };
@@ -650,6 +654,71 @@ static inline void fixture_assert_refs(struct lethe_session *session)
                                     " WHERE content = c.id) AND NOT EXISTS(SELECT 1 FROM dead WHERE content ="
                                     " c.id) AND NOT EXISTS(SELECT 1 FROM working WHERE content = c.id)"),
                      0);
+}
+
+#define FIXTURE_SLOTS 8192u
+
+static inline void fixture_count_maps(struct lethe_session *session, uint32_t counts[FIXTURE_SLOTS])
+{
+    sqlite3_stmt *statement;
+
+    assert_int_equal(sqlite3_prepare_v2(lethe_db_handle(session->db), "SELECT map FROM chunk WHERE idx >= 0", -1,
+                                        &statement, NULL),
+                     SQLITE_OK);
+    while (sqlite3_step(statement) == SQLITE_ROW) {
+        const uint8_t *map = sqlite3_column_blob(statement, 0);
+        int len = sqlite3_column_bytes(statement, 0);
+
+        for (int at = 0; len > 1 && at < len; at += 36) {
+            if (map[at] == 2 && map[at + 1] == 0) { /* a slot of the state folder */
+                assert_true(lethe_get_u32(map + at + 8) < FIXTURE_SLOTS);
+                counts[lethe_get_u32(map + at + 8)]++;
+            }
+        }
+    }
+    sqlite3_finalize(statement);
+}
+
+static inline void fixture_compare_slots(struct lethe_session *session, uint32_t counts[FIXTURE_SLOTS])
+{
+    sqlite3_stmt *statement;
+
+    assert_int_equal(sqlite3_prepare_v2(lethe_db_handle(session->db), "SELECT grp, refs FROM slots WHERE arena = 0", -1,
+                                        &statement, NULL),
+                     SQLITE_OK);
+    while (sqlite3_step(statement) == SQLITE_ROW) {
+        const uint8_t *refs = sqlite3_column_blob(statement, 1);
+        size_t len = (size_t)sqlite3_column_bytes(statement, 1), first, width = len ? refs[0] : 1;
+
+        first = (size_t)sqlite3_column_int64(statement, 0) * LETHE_SLOTS_GROUP;
+        for (size_t i = 0; 1 + (i + 1) * width <= len; i++) {
+            uint32_t stored = width == 1 ? refs[1 + i] : lethe_get_u16(refs + 1 + 2 * i);
+
+            assert_true(first + i < FIXTURE_SLOTS);
+            assert_int_equal(stored, counts[first + i]);
+            counts[first + i] = 0;
+        }
+    }
+    sqlite3_finalize(statement);
+    for (size_t i = 0; i < FIXTURE_SLOTS; i++) {
+        assert_int_equal(counts[i], 0);
+    }
+}
+
+/* Every slot of the only copies counts the blocks that lie in it: no space is lost, none is given away twice. */
+static inline void fixture_assert_slots(struct lethe_session *session)
+{
+    uint32_t *counts = calloc(FIXTURE_SLOTS, sizeof *counts);
+
+    assert_non_null(counts);
+    assert_int_equal(lethe_commit_wait(session->committer), LETHE_OK);
+    lethe_gate_enter(session->committer);
+    lethe_db_lock(session->db);
+    fixture_count_maps(session, counts);
+    fixture_compare_slots(session, counts);
+    lethe_db_unlock(session->db);
+    lethe_gate_leave(session->committer, false);
+    free(counts);
 }
 
 /* The vault alone, replayed: check --deep finds nothing, and the tree is the one expected. */
