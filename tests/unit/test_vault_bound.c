@@ -2,6 +2,9 @@
 /* A vault in a store without conditional writes: one device writes, others are refused until one takes over. */
 #include "vault_fixture.h"
 
+#include <sys/socket.h>
+#include <sys/un.h>
+
 #include "fs/cli/keys.h"
 #include "tests/long.h"
 
@@ -359,6 +362,43 @@ static void a_late_vault_json_is_mended(void **state)
     fixture_remove(&fixture);
 }
 
+/* A mount that stays, for those who ask at the control socket whether to wait for it: it answers. */
+struct stays {
+    int listener;
+    pthread_t thread;
+};
+
+static void *answer_all(void *context)
+{
+    const struct stays *stays = context;
+    int fd;
+
+    while ((fd = accept(stays->listener, NULL, NULL)) >= 0) {
+        (void)!send(fd, "{}\n", 3, MSG_NOSIGNAL); /* who has lost patience asks again */
+        close(fd);
+    }
+    return NULL;
+}
+
+static void stays_begin(struct stays *stays, const char *state_dir)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    assert_true(snprintf(address.sun_path, sizeof address.sun_path, "%s/control", state_dir) <
+                (int)sizeof address.sun_path);
+    stays->listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(stays->listener, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(stays->listener, 4), 0);
+    assert_int_equal(pthread_create(&stays->thread, NULL, answer_all, stays), 0);
+}
+
+static void stays_end(struct stays *stays)
+{
+    assert_int_equal(shutdown(stays->listener, SHUT_RDWR), 0);
+    assert_int_equal(pthread_join(stays->thread, NULL), 0);
+    close(stays->listener);
+}
+
 /* Key commands move the head, too: not beside a mount, and not elsewhere. */
 static void keys_need_the_device(void **state)
 {
@@ -367,16 +407,17 @@ static void keys_need_the_device(void **state)
     struct lethe_session_options options;
     struct lethe_session *session = NULL;
     struct lethe_keys keys;
+    struct stays stays;
     char passfile[96];
 
     (void)state;
     make_vault(&first, true);
+    stays_begin(&stays, first.session->state_dir);
     fixture_close(&first);
     snprintf(passfile, sizeof passfile, "%s/pass", first.folder);
     fixture_run("printf '%%s' '%s' >%s", FIXTURE_PASS, passfile);
     access.passfile = passfile;
     access.state_dir = first.state;
-    fixture_run("for d in %s/*; do touch \"$d/control\"; done", first.state); /* nobody who might be leaving is waited for */
     assert_int_equal(lethe_keys_open(first.vault, &access, &keys), LETHE_OK);
     options = fixture_options(&first);
     options.publish = true;
@@ -385,6 +426,7 @@ static void keys_need_the_device(void **state)
     assert_int_equal(lethe_session_open(&options, &session), LETHE_OK);
     assert_int_equal(lethe_keys_open(first.vault, &access, &keys), LETHE_ERR_BUSY);
     assert_int_equal(lethe_session_close(session), LETHE_OK);
+    stays_end(&stays);
     another_device(&first, &second);
     access.state_dir = second.state;
     assert_int_equal(lethe_keys_open(first.vault, &access, &keys), LETHE_ERR_BUSY);
