@@ -283,6 +283,7 @@ static enum lethe_err publish_once(struct lethe_publisher *publisher, bool force
 
     if (anew || flight->whole) {
         err = land(publisher);
+        anew = publisher->status.journal_damaged;
     }
     if (!err) {
         err = lethe_epoch_pending(publisher->options.db, flight->under_way ? flight->epoch.n : 0, &epoch);
@@ -344,7 +345,9 @@ static bool is_asked(const struct lethe_publisher *publisher, uint64_t asked)
 /* With the lock held. */
 static bool is_suggested(const struct lethe_publisher *publisher)
 {
-    return publisher->suggested || publisher->status.journal_damaged;
+    const struct flight *flight = &publisher->flight;
+
+    return publisher->suggested || (publisher->status.journal_damaged && !(flight->under_way && flight->anew));
 }
 
 /* With the lock held. Until there may be something to do; the stop and what has landed are others' to see. */
