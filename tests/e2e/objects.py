@@ -5,7 +5,7 @@ server (AWS_ENDPOINT_URL and its companions in the environment).
 usage: objects.py VAULT list [PREFIX]
        objects.py VAULT get|put KEY FILE
        objects.py VAULT remove KEY...
-       objects.py VAULT flip KEY OFFSET
+       objects.py VAULT flip KEY OFFSET|middle
        objects.py VAULT cut KEY            its last byte
        objects.py VAULT swap KEY KEY
        objects.py VAULT save|restore FOLDER    all of them, to or from a plain folder
@@ -147,7 +147,7 @@ def main():
             objects.remove(key)
     elif what == "flip":
         data = bytearray(objects.get(rest[0]))
-        data[int(rest[1])] ^= 1
+        data[len(data) // 2 if rest[1] == "middle" else int(rest[1])] ^= 1
         objects.put(rest[0], bytes(data))
     elif what == "cut":
         objects.put(rest[0], objects.get(rest[0])[:-1])
