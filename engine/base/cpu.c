@@ -20,12 +20,13 @@ static void detect(void)
         return;
     }
 #if defined(__x86_64__)
-    features.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+    unsigned a, b, c, d;
+
+    features.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
+                    __get_cpuid(0x80000001, &a, &b, &c, &d) && (c >> 5 & 1); /* LZCNT */
     features.avx512_vnni = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
     if (features.avx2) {
-        unsigned a, b, c, d;
-
         features.avx_vnni = __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
     }
 #elif defined(__aarch64__)

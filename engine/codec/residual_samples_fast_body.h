@@ -36,6 +36,7 @@ struct FAST(channel) {
     uint32_t *energy;
     struct fast_channel_model model;
     struct lethe_rans_table *tables;
+    uint32_t way[FAST_LEVELS * 4]; /* decoding: by level and fraction, where the table is, in bytes */
     uint8_t *stream;       /* decoding: the words, with zeros behind them that a row may read */
     const uint8_t *at, *end;
     uint32_t state;
@@ -398,7 +399,32 @@ struct FAST(lane) {
     FAST_SAMPLE west, wwest; /* the last two samples, and their magnitudes */
     FAST_MAGNITUDE ewest, ewwest;
     int32_t low, high;
+    bool bad;                /* an error was seen that cannot be */
 };
+
+/* What a token from 32 on stands for. With 8 bits no error takes 10: such a sample would be out of range. */
+static uint32_t FAST(long_error)(uint32_t token, uint32_t *state, const uint8_t **at, bool *bad)
+{
+    unsigned bits = token < 52 ? 5 + (token - 32) / 4 : token - 52 + 10, low = bits > 16 ? 16 : bits;
+    uint32_t raw;
+
+    if (token < 32) {
+        return token;
+    }
+    if (token < 52) {
+        raw = lethe_rans_decode_raw(state, bits - 2, at) << 1;
+        return 1u << bits | (token & 2) << (bits - 2) | (token & 1) | raw;
+    }
+    raw = lethe_rans_decode_raw(state, low, at);
+    if (bits > low) {
+        raw |= lethe_rans_decode_raw(state, bits - low, at) << low;
+    }
+    if (sizeof(FAST_SAMPLE) == sizeof(int16_t)) {
+        *bad = true;
+        return 0;
+    }
+    return 1u << bits | raw;
+}
 
 FAST_INLINE void FAST(decode_sample)(struct FAST(lane) *l, uint32_t i)
 {
@@ -412,20 +438,7 @@ FAST_INLINE void FAST(decode_sample)(struct FAST(lane) *l, uint32_t i)
     uint32_t z = lethe_rans_decode(&l->state, &c->tables[c->model.table[level][fine]], &l->at);
 
     if (__builtin_expect(z >= 32, 0)) {
-        if (z < 52) {
-            unsigned bits = 5 + (z - 32) / 4;
-
-            z = 1u << bits | (z & 2) << (bits - 2) | (z & 1) |
-                lethe_rans_decode_raw(&l->state, bits - 2, &l->at) << 1;
-        } else {
-            unsigned bits = z - 52 + 10, low = bits > 16 ? 16 : bits;
-            uint32_t raw = lethe_rans_decode_raw(&l->state, low, &l->at);
-
-            if (bits > low) {
-                raw |= lethe_rans_decode_raw(&l->state, bits - low, &l->at) << low;
-            }
-            z = 1u << bits | raw;
-        }
+        z = FAST(long_error)(z, &l->state, &l->at, &l->bad);
     }
     r = r < l->low ? l->low : r > l->high ? l->high : r;
     e = (int32_t)(z >> 1) ^ -(int32_t)(z & 1);
@@ -465,6 +478,40 @@ FAST_INLINE void FAST(decode_lanes)(struct FAST(band) *s, struct FAST(lane) *lan
     for (unsigned k = 0; k < count; k++) {
         lanes[k] = l[k];
     }
+}
+
+#ifdef FAST_WIDE
+#include FAST_WIDE
+#endif
+
+/* False when an error was seen that cannot be. */
+static bool FAST(decode_row)(struct FAST(band) *s, struct FAST(lane) *lanes, unsigned count)
+{
+    bool bad = false;
+
+#ifdef FAST_WIDE
+    if (count == 3) {
+        return FAST(decode_wide)(s, lanes, 3);
+    }
+    if (count == 4) {
+        return FAST(decode_wide)(s, lanes, 4);
+    }
+#else
+    if (count == 3) {
+        FAST(decode_lanes)(s, lanes, 3);
+    } else if (count == 4) {
+        FAST(decode_lanes)(s, lanes, 4);
+    } else
+#endif
+    {
+        for (unsigned k = 0; k < count; k++) {
+            FAST(decode_lanes)(s, &lanes[k], 1);
+        }
+    }
+    for (unsigned k = 0; k < count; k++) {
+        bad = bad || lanes[k].bad;
+    }
+    return !bad;
 }
 
 static void FAST(begin_lane)(struct FAST(band) *s, unsigned k, int64_t row, struct FAST(lane) *lane)
@@ -511,14 +558,8 @@ static enum lethe_err FAST(decode_rows)(struct FAST(band) *s)
         for (unsigned k = first; k < last; k++) {
             FAST(begin_lane)(s, k, t - k, &lanes[k - first]);
         }
-        if (count == 3) {
-            FAST(decode_lanes)(s, lanes, 3);
-        } else if (count == 4) {
-            FAST(decode_lanes)(s, lanes, 4);
-        } else {
-            for (unsigned k = 0; k < count; k++) {
-                FAST(decode_lanes)(s, &lanes[k], 1);
-            }
+        if (!FAST(decode_row)(s, lanes, count)) {
+            return LETHE_ERR_FORMAT;
         }
         for (unsigned k = first; k < last; k++) {
             struct FAST(channel) *c = &s->channel[k];
@@ -572,6 +613,11 @@ static enum lethe_err FAST(begin_stream)(const struct FAST(band) *s, struct FAST
     }
     for (unsigned i = 0; i < model->tables; i++) {
         lethe_rans_table_init(&c->tables[i], model->freq[i]);
+    }
+    for (unsigned level = 0; level < FAST_LEVELS; level++) {
+        for (unsigned fraction = 0; fraction < FAST_FRACTIONS; fraction++) {
+            c->way[level * 4 + fraction] = (uint32_t)(model->table[level][fraction] * sizeof *c->tables);
+        }
     }
     memcpy(c->stream, bytes + 4, len - 4);
     memset(c->stream + len - 4, 0, (size_t)s->width * 6 + 2);

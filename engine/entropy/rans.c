@@ -13,8 +13,8 @@ void lethe_rans_table_init(struct lethe_rans_table *table, const uint16_t freq[L
 
     for (unsigned t = 0; t < LETHE_RANS_TOKENS; t++) {
         left[t] = freq[t];
-        table->bucket[t] = (struct lethe_rans_bucket){
-            .freq = {freq[t], 0}, .offset = 0, .cut = (uint8_t)(freq[t] < LETHE_RANS_SLOTS ? freq[t] : LETHE_RANS_SLOTS), .other = (uint8_t)t};
+        table->bucket[t][0] = table->bucket[t][1] =
+            LETHE_RANS_WORD(t, freq[t], freq[t] < LETHE_RANS_SLOTS ? freq[t] : LETHE_RANS_SLOTS);
         if (freq[t] < LETHE_RANS_SLOTS) {
             small[smalls++] = (uint8_t)t;
         } else if (freq[t] > LETHE_RANS_SLOTS) {
@@ -23,14 +23,11 @@ void lethe_rans_table_init(struct lethe_rans_table *table, const uint16_t freq[L
     }
     while (smalls > 0 && larges > 0) {
         unsigned from = large[larges - 1], to = small[--smalls], gap = LETHE_RANS_SLOTS - left[to];
-        struct lethe_rans_bucket *bucket = &table->bucket[to];
 
         /* left[to] slots of the bucket are its own. What overflows is given away from the top of the range. */
         left[from] = (uint16_t)(left[from] - gap);
-        bucket->cut = (uint8_t)left[to];
-        bucket->other = (uint8_t)from;
-        bucket->freq[1] = freq[from];
-        bucket->offset = (uint16_t)(left[from] - bucket->cut);
+        table->bucket[to][0] = LETHE_RANS_WORD(to, freq[to], left[to]);
+        table->bucket[to][1] = LETHE_RANS_WORD(from, freq[from], left[from]);
         if (left[from] <= LETHE_RANS_SLOTS) {
             larges--;
             if (left[from] < LETHE_RANS_SLOTS) {
@@ -53,9 +50,9 @@ void lethe_rans_coder_init(struct lethe_rans_coder *coder, const struct lethe_ra
     }
     for (unsigned slot = 0; slot < LETHE_RANS_SUM; slot++) {
         unsigned number = slot / LETHE_RANS_SLOTS, place = slot % LETHE_RANS_SLOTS;
-        const struct lethe_rans_bucket *bucket = &table->bucket[number];
-        unsigned token = place < bucket->cut ? number : bucket->other;
-        unsigned rank = place < bucket->cut ? place : (place + bucket->offset) & 0xffff;
+        unsigned cut = lethe_rans_rank(table->bucket[number][0]);
+        uint32_t word = table->bucket[number][place >= cut];
+        unsigned token = lethe_rans_token(word), rank = lethe_rans_rank(word) + place - cut;
 
         coder->slot[coder->token[token].start + rank] = (uint16_t)slot;
     }

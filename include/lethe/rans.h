@@ -20,17 +20,31 @@
 #define LETHE_RANS_SLOTS (LETHE_RANS_SUM / LETHE_RANS_TOKENS) /* of a bucket */
 #define LETHE_RANS_START (1u << 16)                           /* of an encoder; where a decoder ends */
 
-/* A bucket of 64 slots: those below cut belong to the token of the bucket's number, the others to another. */
-struct lethe_rans_bucket {
-    uint16_t freq[2];
-    uint16_t offset; /* of the other token: its place in that token's range, less its place in the bucket */
-    uint8_t cut;
-    uint8_t other;
+/*
+ * Two words for each bucket of 64 slots: of the token of the bucket's number, which has the slots below cut, and of the
+ * other one, which has the rest. From the lowest bit on a word holds the token (6 bits), its chance (13) and the rank
+ * that it has at cut (13), which for the first is cut itself.
+ */
+struct lethe_rans_table {
+    uint32_t bucket[LETHE_RANS_TOKENS][2];
 };
 
-struct lethe_rans_table {
-    struct lethe_rans_bucket bucket[LETHE_RANS_TOKENS];
-};
+#define LETHE_RANS_WORD(token, freq, rank) ((uint32_t)(token) | (uint32_t)(freq) << 6 | (uint32_t)(rank) << 19)
+
+static inline uint32_t lethe_rans_token(uint32_t word)
+{
+    return word & (LETHE_RANS_TOKENS - 1);
+}
+
+static inline uint32_t lethe_rans_freq(uint32_t word)
+{
+    return word >> 6 & 0x1fff;
+}
+
+static inline uint32_t lethe_rans_rank(uint32_t word)
+{
+    return word >> 19;
+}
 
 /* freq sums to LETHE_RANS_SUM. */
 void lethe_rans_table_init(struct lethe_rans_table *table, const uint16_t freq[LETHE_RANS_TOKENS]);
@@ -76,25 +90,40 @@ static inline uint32_t lethe_rans_encode_raw(uint32_t state, uint32_t value, uns
     return state << count | value;
 }
 
+/* a < b ? yes : no, where nobody can foresee which: a branch, which compilers like, would cost more than all the rest. */
+static inline uint32_t lethe_rans_below(uint32_t a, uint32_t b, uint32_t yes, uint32_t no)
+{
+#if defined(__x86_64__)
+    __asm__("cmp %2, %1\n\tcmovb %3, %0" : "+r"(no) : "r"(a), "ri"(b), "r"(yes) : "cc");
+    return no;
+#else
+    return no ^ ((no ^ yes) & (0u - (a < b)));
+#endif
+}
+
 static inline uint32_t lethe_rans_renew(uint32_t state, const uint8_t **at)
 {
     uint32_t longer = state << 16 | (uint32_t)(*at)[1] << 8 | (*at)[0];
     unsigned low = state < LETHE_RANS_START;
 
     *at += low * 2;
-    return state ^ ((state ^ longer) & (0u - low)); /* nobody can foresee it: no branch */
+    return lethe_rans_below(state, LETHE_RANS_START, longer, state);
+}
+
+/* bucket: of the table that holds, by the state. */
+static inline unsigned lethe_rans_decode_from(uint32_t *state, const uint32_t bucket[2], const uint8_t **at)
+{
+    uint32_t x = *state, place = x % LETHE_RANS_SLOTS, cut = lethe_rans_rank(bucket[0]);
+    uint32_t word = lethe_rans_below(place, cut, bucket[0], bucket[1]);
+
+    x = lethe_rans_freq(word) * (x >> LETHE_RANS_BITS) + (lethe_rans_rank(word) + (place - cut));
+    *state = lethe_rans_renew(x, at);
+    return lethe_rans_token(word);
 }
 
 static inline unsigned lethe_rans_decode(uint32_t *state, const struct lethe_rans_table *table, const uint8_t **at)
 {
-    uint32_t x = *state, slot = x & (LETHE_RANS_SUM - 1), place = slot % LETHE_RANS_SLOTS;
-    unsigned number = slot / LETHE_RANS_SLOTS;
-    const struct lethe_rans_bucket *bucket = &table->bucket[number];
-    unsigned other = place >= bucket->cut;
-
-    x = bucket->freq[other] * (x >> LETHE_RANS_BITS) + ((place + (bucket->offset & (0u - other))) & 0xffff);
-    *state = lethe_rans_renew(x, at);
-    return number ^ ((number ^ bucket->other) & (0u - other));
+    return lethe_rans_decode_from(state, table->bucket[*state / LETHE_RANS_SLOTS % LETHE_RANS_TOKENS], at);
 }
 
 static inline uint32_t lethe_rans_decode_raw(uint32_t *state, unsigned count, const uint8_t **at)

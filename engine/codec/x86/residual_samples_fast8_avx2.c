@@ -13,4 +13,5 @@
 #define FAST_SHIFT 0
 #define FAST_ENCODE lethe_fast8_avx2_encode
 #define FAST_DECODE lethe_fast8_avx2_decode
+#define FAST_WIDE "engine/codec/x86/residual_samples_fast8_lanes.h"
 #include "engine/codec/residual_samples_fast_body.h"
