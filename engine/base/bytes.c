@@ -286,42 +286,9 @@ enum lethe_err lethe_reader_status(const struct lethe_reader *reader, bool whole
     return LETHE_OK;
 }
 
-uint16_t lethe_get_u16(const uint8_t *p)
-{
-    return (uint16_t)(p[0] | p[1] << 8);
-}
-
-uint32_t lethe_get_u32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-uint64_t lethe_get_u64(const uint8_t *p)
-{
-    return lethe_get_u32(p) | (uint64_t)lethe_get_u32(p + 4) << 32;
-}
-
 uint32_t lethe_get_u32be(const uint8_t *p)
 {
     return (uint32_t)p[3] | (uint32_t)p[2] << 8 | (uint32_t)p[1] << 16 | (uint32_t)p[0] << 24;
-}
-
-void lethe_set_u16(uint8_t *p, uint16_t value)
-{
-    p[0] = (uint8_t)value;
-    p[1] = (uint8_t)(value >> 8);
-}
-
-void lethe_set_u32(uint8_t *p, uint32_t value)
-{
-    lethe_set_u16(p, (uint16_t)value);
-    lethe_set_u16(p + 2, (uint16_t)(value >> 16));
-}
-
-void lethe_set_u64(uint8_t *p, uint64_t value)
-{
-    lethe_set_u32(p, (uint32_t)value);
-    lethe_set_u32(p + 4, (uint32_t)(value >> 32));
 }
 
 void lethe_set_u32be(uint8_t *p, uint32_t value)

@@ -124,7 +124,13 @@ struct lethe_deflate_freqs {
 };
 
 unsigned lethe_deflate_length_symbol(unsigned length);     /* 257 to 285 */
-unsigned lethe_deflate_distance_symbol(unsigned distance); /* 0 to 29 */
+/* 0 to 29; its extra bits are the lowest of distance - 1. */
+static inline unsigned lethe_deflate_distance_symbol(unsigned distance)
+{
+    unsigned x = distance - 1, log = 31 - (unsigned)__builtin_clz(x | 1);
+
+    return x < 4 ? x : log * 2 + (x >> (log - 1) & 1);
+}
 extern const uint16_t lethe_deflate_length_base[29];
 extern const uint8_t lethe_deflate_length_extra[29];
 extern const uint16_t lethe_deflate_distance_base[30];

@@ -113,14 +113,6 @@ static void set_costs(struct lethe_optimal_model *m, const struct lethe_deflate_
     }
 }
 
-/* lethe_deflate_distance_symbol, where it is called most. */
-static inline unsigned distance_symbol(unsigned distance)
-{
-    unsigned x = distance - 1, log = 31 - (unsigned)__builtin_clz(x | 1);
-
-    return x < 4 ? x : log * 2 + (x >> (log - 1) & 1);
-}
-
 /* The least a[i] + b[i], for sums below 2^31: all compilers know how to make vectors of it. */
 #if defined(__GNUC__) && !defined(__clang__)
 __attribute__((optimize("O3")))
@@ -145,7 +137,7 @@ static uint32_t cheapest(const struct lethe_optimal_model *m, size_t i, size_t m
 
     for (uint32_t k = m->first[i]; k < m->first[i + 1]; k++) {
         uint32_t match = m->matches.at[k];
-        uint32_t cost = m->distance_cost[distance_symbol(lethe_token_distance(match))];
+        uint32_t cost = m->distance_cost[lethe_deflate_distance_symbol(lethe_token_distance(match))];
         unsigned last = lethe_token_length(match) < most ? lethe_token_length(match) : (unsigned)most;
 
         if (last >= length + LONG) {
@@ -230,7 +222,7 @@ static unsigned list_choices(const struct lethe_optimal_model *m, size_t pos, si
     offer(choices, &count, m->literal_cost[m->data[pos]] + to_end[1], m->data[pos]);
     for (uint32_t k = m->first[i]; k < m->first[i + 1]; k++) {
         uint32_t match = m->matches.at[k];
-        uint32_t cost = m->distance_cost[distance_symbol(lethe_token_distance(match))];
+        uint32_t cost = m->distance_cost[lethe_deflate_distance_symbol(lethe_token_distance(match))];
         unsigned last = lethe_token_length(match) < most ? lethe_token_length(match) : (unsigned)most;
 
         for (; length <= last; length++) {

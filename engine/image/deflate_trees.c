@@ -36,17 +36,6 @@ unsigned lethe_deflate_length_symbol(unsigned length)
     return 257 + (log - 1) * 4 + (x >> (log - 2) & 3);
 }
 
-unsigned lethe_deflate_distance_symbol(unsigned distance)
-{
-    unsigned x = distance - 1, log;
-
-    if (x < 4) {
-        return x;
-    }
-    log = 31 - (unsigned)__builtin_clz(x);
-    return log * 2 + (x >> (log - 1) & 1);
-}
-
 void lethe_deflate_fixed(uint8_t lit[LETHE_DEFLATE_LITLENS], uint8_t dist[LETHE_DEFLATE_DISTS])
 {
     memset(lit, 8, 144);
@@ -56,18 +45,27 @@ void lethe_deflate_fixed(uint8_t lit[LETHE_DEFLATE_LITLENS], uint8_t dist[LETHE_
     memset(dist, 5, LETHE_DEFLATE_DISTS);
 }
 
+/* Without branches, which nobody could foresee; neighbours apart: the same symbol twice would wait for itself. */
 void lethe_deflate_count(const uint32_t *tokens, size_t count, struct lethe_deflate_freqs *freqs)
 {
+    uint32_t n[2][256 + LETHE_DEFLATE_MAX_MATCH + 1] = {0}; /* literals, and lengths from 256 on */
+    uint32_t dist[2][64] = {0};                             /* 63 for a literal's 0 */
+
     memset(freqs, 0, sizeof *freqs);
     for (size_t i = 0; i < count; i++) {
         unsigned distance = lethe_token_distance(tokens[i]);
 
-        if (distance == 0) {
-            freqs->lit[tokens[i] & 255]++;
-        } else {
-            freqs->lit[lethe_deflate_length_symbol(lethe_token_length(tokens[i]))]++;
-            freqs->dist[lethe_deflate_distance_symbol(distance)]++;
-        }
+        n[i & 1][(tokens[i] & 0xffff) + ((distance != 0) << 8)]++;
+        dist[i & 1][lethe_deflate_distance_symbol(distance)]++;
+    }
+    for (unsigned byte = 0; byte < 256; byte++) {
+        freqs->lit[byte] = n[0][byte] + n[1][byte];
+    }
+    for (unsigned length = LETHE_DEFLATE_MIN_MATCH; length <= LETHE_DEFLATE_MAX_MATCH; length++) {
+        freqs->lit[lethe_deflate_length_symbol(length)] += n[0][256 + length] + n[1][256 + length];
+    }
+    for (unsigned sym = 0; sym < 30; sym++) {
+        freqs->dist[sym] = dist[0][sym] + dist[1][sym];
     }
     freqs->lit[256] = 1;
 }

@@ -107,11 +107,66 @@ static enum lethe_err write_stored(struct lethe_bit_writer *writer, const struct
     return status(writer);
 }
 
+/* What a token begins with: bits << 8 | how many; by literal, and from 256 on by length with its extra bits. */
+static void make_starts(const uint32_t lit[LETHE_DEFLATE_LITLENS],
+                        uint32_t start[256 + LETHE_DEFLATE_MAX_MATCH + 1])
+{
+    for (unsigned byte = 0; byte < 256; byte++) {
+        start[byte] = (lit[byte] >> 4) << 8 | (lit[byte] & 15);
+    }
+    for (unsigned length = LETHE_DEFLATE_MIN_MATCH; length <= LETHE_DEFLATE_MAX_MATCH; length++) {
+        unsigned sym = lethe_deflate_length_symbol(length), bits = lit[sym] & 15;
+        uint32_t extra = length - lethe_deflate_length_base[sym - 257];
+
+        start[256 + length] =
+            ((lit[sym] >> 4) | extra << bits) << 8 | (bits + lethe_deflate_length_extra[sym - 257]);
+    }
+}
+
+/* The caller has made room. Whole words are stored, and what of them is whole bytes is kept: no branch for it. */
+static void put_tokens(struct lethe_bit_writer *writer, const uint32_t *start, const uint32_t *dist,
+                       const uint32_t *tokens, size_t count)
+{
+    uint8_t *to = writer->out->data + writer->out->len;
+    uint64_t hold = writer->hold;
+    unsigned held = writer->held;
+
+    for (size_t i = 0; i <= count; i++) {
+        uint32_t first;
+
+        lethe_set_u64(to, hold);
+        to += held >> 3;
+        hold >>= held & 56;
+        held &= 7;
+        if (i == count) {
+            break;
+        }
+        if (lethe_token_distance(tokens[i]) == 0) {
+            first = start[tokens[i] & 255];
+            hold |= (uint64_t)(first >> 8) << held;
+            held += first & 255;
+        } else { /* at most 7 + 15 + 5 + 15 + 13 bits */
+            unsigned distance = lethe_token_distance(tokens[i]), sym = lethe_deflate_distance_symbol(distance);
+
+            first = start[256 + lethe_token_length(tokens[i])];
+            hold |= (uint64_t)(first >> 8) << held;
+            held += first & 255;
+            hold |= (uint64_t)(dist[sym] >> 4) << held;
+            held += dist[sym] & 15;
+            hold |= (uint64_t)(distance - lethe_deflate_distance_base[sym]) << held;
+            held += lethe_deflate_distance_extra[sym];
+        }
+    }
+    writer->out->len = (size_t)(to - writer->out->data);
+    writer->hold = hold;
+    writer->held = held;
+}
+
 enum lethe_err lethe_deflate_write_block(struct lethe_bit_writer *writer,
                                          const struct lethe_deflate_block *block, const uint8_t *data,
                                          const uint32_t *tokens, size_t count)
 {
-    uint32_t lit[LETHE_DEFLATE_LITLENS], dist[LETHE_DEFLATE_DISTS];
+    uint32_t lit[LETHE_DEFLATE_LITLENS], dist[LETHE_DEFLATE_DISTS], start[256 + LETHE_DEFLATE_MAX_MATCH + 1];
     uint8_t lit_lengths[LETHE_DEFLATE_LITLENS], dist_lengths[LETHE_DEFLATE_DISTS];
 
     if (!make_room(writer, 1024)) { /* a header has at most 14 + 57 + 320 * 14 bits */
@@ -131,6 +186,7 @@ enum lethe_err lethe_deflate_write_block(struct lethe_bit_writer *writer,
         make_words(block->trees.lit, LETHE_DEFLATE_LITLENS, lit);
         make_words(block->trees.dist, LETHE_DEFLATE_DISTS, dist);
     }
+    make_starts(lit, start);
     while (count > 0) {
         size_t some = count < 4096 ? count : 4096;
 
@@ -138,21 +194,7 @@ enum lethe_err lethe_deflate_write_block(struct lethe_bit_writer *writer,
         if (!make_room(writer, some * 6 + 16) || writer->out->len > writer->max_len) {
             return status(writer);
         }
-        for (size_t i = 0; i < some; i++) {
-            unsigned distance = lethe_token_distance(tokens[i]), length, sym;
-
-            if (distance == 0) {
-                put(writer, lit[tokens[i] & 255] >> 4, lit[tokens[i] & 255] & 15);
-                continue;
-            }
-            length = lethe_token_length(tokens[i]);
-            sym = lethe_deflate_length_symbol(length);
-            put(writer, lit[sym] >> 4, lit[sym] & 15);
-            put(writer, length - lethe_deflate_length_base[sym - 257], lethe_deflate_length_extra[sym - 257]);
-            sym = lethe_deflate_distance_symbol(distance);
-            put(writer, dist[sym] >> 4, dist[sym] & 15);
-            put(writer, distance - lethe_deflate_distance_base[sym], lethe_deflate_distance_extra[sym]);
-        }
+        put_tokens(writer, start, dist, tokens, some);
         tokens += some;
         count -= some;
     }

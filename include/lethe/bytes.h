@@ -69,13 +69,43 @@ const uint8_t *lethe_read_block(struct lethe_reader *reader, size_t *len);
 /* LETHE_OK when nothing was bad and, if whole, nothing is left; else LETHE_ERR_FORMAT. */
 enum lethe_err lethe_reader_status(const struct lethe_reader *reader, bool whole) LETHE_MUST_CHECK;
 
-uint16_t lethe_get_u16(const uint8_t *p);
-uint32_t lethe_get_u32(const uint8_t *p);
-uint64_t lethe_get_u64(const uint8_t *p);
+/* Inline, for compilers make one instruction of each. */
+static inline uint16_t lethe_get_u16(const uint8_t *p)
+{
+    return (uint16_t)(p[0] | p[1] << 8);
+}
+
+static inline uint32_t lethe_get_u32(const uint8_t *p)
+{
+    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static inline uint64_t lethe_get_u64(const uint8_t *p)
+{
+    return lethe_get_u32(p) | (uint64_t)lethe_get_u32(p + 4) << 32;
+}
+
+static inline void lethe_set_u16(uint8_t *p, uint16_t value)
+{
+    p[0] = (uint8_t)value;
+    p[1] = (uint8_t)(value >> 8);
+}
+
+static inline void lethe_set_u32(uint8_t *p, uint32_t value)
+{
+    p[0] = (uint8_t)value;
+    p[1] = (uint8_t)(value >> 8);
+    p[2] = (uint8_t)(value >> 16);
+    p[3] = (uint8_t)(value >> 24);
+}
+
+static inline void lethe_set_u64(uint8_t *p, uint64_t value)
+{
+    lethe_set_u32(p, (uint32_t)value);
+    lethe_set_u32(p + 4, (uint32_t)(value >> 32));
+}
+
 uint32_t lethe_get_u32be(const uint8_t *p);
-void lethe_set_u16(uint8_t *p, uint16_t value);
-void lethe_set_u32(uint8_t *p, uint32_t value);
-void lethe_set_u64(uint8_t *p, uint64_t value);
 void lethe_set_u32be(uint8_t *p, uint32_t value);
 
 /* Lower-case hexadecimal; out has room for 2 * len + 1 characters. */
