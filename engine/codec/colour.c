@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Bands of rows or pixels are independent, so that a pool may do them in any order. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O3") /* loops over rows: worth vectors, which -O2 leaves out */
+#endif
+
 #include "colour.h"
 
 #include <string.h>
@@ -18,14 +22,9 @@ static inline uint8_t clamp8(int value)
 }
 
 /* The sums stay below 2^25; 128 << 16 keeps what is shifted positive. */
-static void to_ycc(void *context, size_t index)
+static void row_to_ycc(uint8_t *restrict p0, uint8_t *restrict p1, uint8_t *restrict p2, size_t count)
 {
-    const struct convert *work = context;
-    size_t from = index * PIXELS_BAND,
-           to = work->pixels - from < PIXELS_BAND ? work->pixels : from + PIXELS_BAND;
-    uint8_t *p0 = work->planes[0], *p1 = work->planes[1], *p2 = work->planes[2];
-
-    for (size_t i = from; i < to; i++) {
+    for (size_t i = 0; i < count; i++) {
         int r = p0[i], g = p1[i], b = p2[i];
 
         p0[i] = (uint8_t)((19595 * r + 38470 * g + 7471 * b + 32768) >> 16);
@@ -34,21 +33,34 @@ static void to_ycc(void *context, size_t index)
     }
 }
 
-/* Offsets of 256 << 16 keep what is shifted positive. */
-static void from_ycc(void *context, size_t index)
+static void to_ycc(void *context, size_t index)
 {
     const struct convert *work = context;
-    size_t from = index * PIXELS_BAND,
-           to = work->pixels - from < PIXELS_BAND ? work->pixels : from + PIXELS_BAND;
-    uint8_t *p0 = work->planes[0], *p1 = work->planes[1], *p2 = work->planes[2];
+    size_t from = index * PIXELS_BAND, left = work->pixels - from;
 
-    for (size_t i = from; i < to; i++) {
+    row_to_ycc(work->planes[0] + from, work->planes[1] + from, work->planes[2] + from,
+               left < PIXELS_BAND ? left : PIXELS_BAND);
+}
+
+/* Offsets of 256 << 16 keep what is shifted positive. */
+static void row_from_ycc(uint8_t *restrict p0, uint8_t *restrict p1, uint8_t *restrict p2, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
         int y = p0[i] - 256, cb = p1[i] - 128, cr = p2[i] - 128;
 
         p0[i] = clamp8(y + ((91881 * cr + (256 << 16) + 32768) >> 16));
         p1[i] = clamp8(y + ((-22554 * cb - 46802 * cr + (256 << 16) + 32768) >> 16));
         p2[i] = clamp8(y + ((116130 * cb + (256 << 16) + 32768) >> 16));
     }
+}
+
+static void from_ycc(void *context, size_t index)
+{
+    const struct convert *work = context;
+    size_t from = index * PIXELS_BAND, left = work->pixels - from;
+
+    row_from_ycc(work->planes[0] + from, work->planes[1] + from, work->planes[2] + from,
+                 left < PIXELS_BAND ? left : PIXELS_BAND);
 }
 
 void lethe_colour_to_ycc(uint8_t *const planes[3], size_t pixels, struct lethe_pool *pool)

@@ -20,6 +20,7 @@
  *                        type, in which it may wrap when a hostile stream holds samples out of range
  *   FAST_SHIFT           what brings differences into 12 bits for the fit
  *   FAST_ENCODE, FAST_DECODE   the two functions that it exports
+ *   FAST_WIDE            if it has one, the file with its own way along the rows of three and four channels
  * includes this. All of them compute the same integers.
  */
 #include <stdlib.h>
@@ -135,52 +136,79 @@ FAST_INLINE void FAST(predict_block)(const struct FAST_ROWS_OF *r, const int16_t
 }
 #undef TERM
 
-static void FAST(predict)(const struct FAST(band) *s, unsigned k, int64_t row, const struct FAST_ROWS_OF *r)
+/* The energies of a block in 64ths without the terms of the two samples to the left. */
+FAST_INLINE void FAST(energy_block)(const struct FAST_ROWS_OF *r, const uint8_t *weight, unsigned before, uint32_t at,
+                                    uint32_t *out)
 {
-    const struct FAST(channel) *c = &s->channel[k];
-    const uint8_t *map = c->model.map + (size_t)row / FAST_BLOCK * s->blocks_w;
+    const uint32_t w1 = weight[1], w2 = weight[2], w3 = weight[3], w5 = weight[5], w6 = weight[6], w7 = weight[7];
+    const FAST_MAGNITUDE *en = r->en + at, *enn = r->enn + at;
+    uint32_t sum[FAST_BLOCK];
 
-    for (uint32_t b = 0; b < s->blocks_w; b++) {
-        const int16_t *w = c->model.weights[map[b]].w;
-        uint32_t at = b * FAST_BLOCK;
+    for (unsigned j = 0; j < FAST_BLOCK; j++) {
+        sum[j] = w1 * en[j] + w2 * en[(int)j - 1] + w3 * en[j + 1] + w5 * enn[j] + w7;
+    }
+    if (before == 0) {
+        const FAST_SAMPLE *h = r->h + at, *hn = r->hn + at, *hs = r->hs + at;
 
-        if (c->model.before == 0) {
-            FAST(predict_block)(r, w, 0, at, c->sum + at);
-        } else if (c->model.before == 1) {
-            FAST(predict_block)(r, w, 1, at, c->sum + at);
-        } else {
-            FAST(predict_block)(r, w, 2, at, c->sum + at);
+        for (unsigned j = 0; j < FAST_BLOCK; j++) {
+            int32_t a = h[j + 1] - h[(int)j - 1], b = hs[j] - hn[j];
+
+            sum[j] += w6 * ((uint32_t)((a < 0 ? -a : a) + (b < 0 ? -b : b)) >> 1);
         }
+    } else {
+        const FAST_MAGNITUDE *oe = r->oe[0] + at, *oe1 = before == 2 ? r->oe[1] + at : NULL;
+
+        for (unsigned j = 0; j < FAST_BLOCK; j++) {
+            sum[j] += w6 * (oe[j] + (before == 2 ? (uint32_t)(oe1[j] >> 1) : 0));
+        }
+    }
+    for (unsigned j = 0; j < FAST_BLOCK; j++) {
+        out[j] = sum[j];
     }
 }
 
-/* Energies in 64ths without the terms of the two samples to the left. */
-static void FAST(energies)(const struct FAST(band) *s, unsigned k, const struct FAST_ROWS_OF *r)
+/* The same for block b of a row whose surroundings are r, into the channel's own. */
+static void FAST(predict_at)(const struct FAST(band) *s, unsigned k, int64_t row, const struct FAST_ROWS_OF *r,
+                             uint32_t b)
 {
     const struct FAST(channel) *c = &s->channel[k];
-    const uint32_t w1 = c->model.energy[1], w2 = c->model.energy[2], w3 = c->model.energy[3],
-                   w5 = c->model.energy[5], w6 = c->model.energy[6], w7 = c->model.energy[7];
-    const FAST_MAGNITUDE *en = r->en, *enn = r->enn;
-    uint32_t *restrict out = c->energy;
-    uint32_t width = s->blocks_w * FAST_BLOCK;
+    const int16_t *w = c->model.weights[c->model.map[(size_t)row / FAST_BLOCK * s->blocks_w + b]].w;
+    uint32_t at = b * FAST_BLOCK;
 
-    for (uint32_t i = 0; i < width; i++) {
-        out[i] = w1 * en[i] + w2 * en[(int64_t)i - 1] + w3 * en[i + 1] + w5 * enn[i] + w7;
-    }
     if (c->model.before == 0) {
-        for (uint32_t i = 0; i < width; i++) {
-            int32_t a = r->h[i + 1] - r->h[(int64_t)i - 1], b = r->hs[i] - r->hn[i];
-
-            out[i] += w6 * ((uint32_t)((a < 0 ? -a : a) + (b < 0 ? -b : b)) >> 1);
-        }
+        FAST(predict_block)(r, w, 0, at, c->sum + at);
     } else if (c->model.before == 1) {
-        for (uint32_t i = 0; i < width; i++) {
-            out[i] += w6 * r->oe[0][i];
-        }
+        FAST(predict_block)(r, w, 1, at, c->sum + at);
     } else {
-        for (uint32_t i = 0; i < width; i++) {
-            out[i] += w6 * (r->oe[0][i] + (uint32_t)(r->oe[1][i] >> 1));
-        }
+        FAST(predict_block)(r, w, 2, at, c->sum + at);
+    }
+}
+
+static void FAST(energy_at)(const struct FAST(channel) *c, const struct FAST_ROWS_OF *r, uint32_t b)
+{
+    uint32_t at = b * FAST_BLOCK;
+
+    if (c->model.before == 0) {
+        FAST(energy_block)(r, c->model.energy, 0, at, c->energy + at);
+    } else if (c->model.before == 1) {
+        FAST(energy_block)(r, c->model.energy, 1, at, c->energy + at);
+    } else {
+        FAST(energy_block)(r, c->model.energy, 2, at, c->energy + at);
+    }
+}
+
+/* Whole rows. */
+static void FAST(predict)(const struct FAST(band) *s, unsigned k, int64_t row, const struct FAST_ROWS_OF *r)
+{
+    for (uint32_t b = 0; b < s->blocks_w; b++) {
+        FAST(predict_at)(s, k, row, r, b);
+    }
+}
+
+static void FAST(energies)(const struct FAST(band) *s, unsigned k, const struct FAST_ROWS_OF *r)
+{
+    for (uint32_t b = 0; b < s->blocks_w; b++) {
+        FAST(energy_at)(&s->channel[k], r, b);
     }
 }
 
@@ -196,6 +224,54 @@ static void FAST(pad)(const struct FAST(band) *s, FAST_SAMPLE *row, FAST_SAMPLE 
     }
 }
 
+/* Rows to YCoCg-R and back, in functions of their own: so the compiler believes that they do not overlap. */
+static void FAST(forward_xhat)(const uint8_t *restrict r, const uint8_t *restrict g, const uint8_t *restrict b,
+                               FAST_SAMPLE scale, uint32_t width, FAST_SAMPLE *restrict luma, FAST_SAMPLE *restrict co,
+                               FAST_SAMPLE *restrict cg)
+{
+    for (uint32_t i = 0; i < width; i++) {
+        int32_t v[3];
+
+        lethe_ycocg_forward(r[i] * scale, g[i] * scale, b[i] * scale, &v[0], &v[1], &v[2]);
+        luma[i] = (FAST_SAMPLE)v[0];
+        co[i] = (FAST_SAMPLE)v[1];
+        cg[i] = (FAST_SAMPLE)v[2];
+    }
+}
+
+static void FAST(forward)(const uint16_t *restrict r, const uint16_t *restrict g, const uint16_t *restrict b,
+                          uint32_t width, FAST_SAMPLE *restrict luma, FAST_SAMPLE *restrict co,
+                          FAST_SAMPLE *restrict cg)
+{
+    for (uint32_t i = 0; i < width; i++) {
+        int32_t v[3];
+
+        lethe_ycocg_forward(r[i], g[i], b[i], &v[0], &v[1], &v[2]);
+        luma[i] = (FAST_SAMPLE)v[0];
+        co[i] = (FAST_SAMPLE)v[1];
+        cg[i] = (FAST_SAMPLE)v[2];
+    }
+}
+
+/* Returns all bits that are set in any of r, g and b before they are cut to 16. */
+static uint32_t FAST(inverse)(const FAST_SAMPLE *restrict luma, const FAST_SAMPLE *restrict co,
+                              const FAST_SAMPLE *restrict cg, uint32_t width, uint16_t *restrict r,
+                              uint16_t *restrict g, uint16_t *restrict b)
+{
+    uint32_t any = 0;
+
+    for (uint32_t i = 0; i < width; i++) {
+        int32_t v[3];
+
+        lethe_ycocg_inverse(luma[i], co[i], cg[i], &v[0], &v[1], &v[2]);
+        r[i] = (uint16_t)v[0];
+        g[i] = (uint16_t)v[1];
+        b[i] = (uint16_t)v[2];
+        any |= (uint32_t)v[0] | (uint32_t)v[1] | (uint32_t)v[2];
+    }
+    return any;
+}
+
 /* xhat of a row of the band (or of the ones before and behind it). */
 static void FAST(load_xhat)(struct FAST(band) *s, int64_t row)
 {
@@ -204,7 +280,7 @@ static void FAST(load_xhat)(struct FAST(band) *s, int64_t row)
     int64_t y = (int64_t)band->first_row + row;
     size_t from = (size_t)(y < 0 ? 0 : y >= raster->height ? raster->height - 1 : y) * s->width;
     FAST_SAMPLE scale = raster->depth == 16 ? 257 : 1;
-    FAST_SAMPLE *rows[4];
+    FAST_SAMPLE *rows[4] = {0};
 
     for (unsigned k = 0; k < s->count; k++) {
         const uint8_t *in = band->xhat[s->plane[k]] + from;
@@ -217,16 +293,8 @@ static void FAST(load_xhat)(struct FAST(band) *s, int64_t row)
         }
     }
     if (band->colour == LETHE_COLOUR_YCOCG) {
-        const uint8_t *r = band->xhat[0] + from, *g = band->xhat[1] + from, *b = band->xhat[2] + from;
-
-        for (uint32_t i = 0; i < s->width; i++) {
-            int32_t v[3];
-
-            lethe_ycocg_forward(r[i] * scale, g[i] * scale, b[i] * scale, &v[0], &v[1], &v[2]);
-            rows[0][i] = (FAST_SAMPLE)v[0];
-            rows[1][i] = (FAST_SAMPLE)v[1];
-            rows[2][i] = (FAST_SAMPLE)v[2];
-        }
+        FAST(forward_xhat)(band->xhat[0] + from, band->xhat[1] + from, band->xhat[2] + from, scale, s->width, rows[0],
+                           rows[1], rows[2]);
     }
     for (unsigned k = 0; k < s->count; k++) {
         FAST_SAMPLE *h = rows[s->plane[k]];
@@ -240,7 +308,7 @@ static void FAST(load_samples)(struct FAST(band) *s, int64_t row)
     const struct lethe_samples_band *band = s->band;
     uint16_t *const *planes = band->raster->planes;
     size_t from = ((size_t)band->first_row + (size_t)row) * s->width;
-    FAST_SAMPLE *rows[4];
+    FAST_SAMPLE *rows[4] = {0};
 
     for (unsigned k = 0; k < s->count; k++) {
         FAST_SAMPLE *x = rows[s->plane[k]] = FAST(row)(s->channel[k].x, s->stride, s->mask_x, row);
@@ -251,13 +319,8 @@ static void FAST(load_samples)(struct FAST(band) *s, int64_t row)
             }
         }
     }
-    for (uint32_t i = 0; band->colour == LETHE_COLOUR_YCOCG && i < s->width; i++) {
-        int32_t v[3];
-
-        lethe_ycocg_forward(planes[0][from + i], planes[1][from + i], planes[2][from + i], &v[0], &v[1], &v[2]);
-        rows[0][i] = (FAST_SAMPLE)v[0];
-        rows[1][i] = (FAST_SAMPLE)v[1];
-        rows[2][i] = (FAST_SAMPLE)v[2];
+    if (band->colour == LETHE_COLOUR_YCOCG) {
+        FAST(forward)(planes[0] + from, planes[1] + from, planes[2] + from, s->width, rows[0], rows[1], rows[2]);
     }
     for (unsigned k = 0; k < s->count; k++) {
         FAST_SAMPLE *x = rows[s->plane[k]];
@@ -272,7 +335,7 @@ static bool FAST(store_samples)(struct FAST(band) *s, int64_t row)
     const struct lethe_samples_band *band = s->band;
     size_t from = ((size_t)band->first_row + (size_t)row) * s->width;
     uint32_t most = (1u << band->raster->depth) - 1, wrong = 0;
-    const FAST_SAMPLE *rows[4];
+    const FAST_SAMPLE *rows[4] = {0};
 
     for (unsigned k = 0; k < s->count; k++) {
         const FAST_SAMPLE *x = rows[s->plane[k]] = FAST(row)(s->channel[k].x, s->stride, s->mask_x, row);
@@ -286,18 +349,10 @@ static bool FAST(store_samples)(struct FAST(band) *s, int64_t row)
         }
     }
     if (band->colour == LETHE_COLOUR_YCOCG) {
-        uint16_t *restrict r = band->raster->planes[0] + from, *restrict g = band->raster->planes[1] + from;
-        uint16_t *restrict b = band->raster->planes[2] + from;
+        uint16_t *const *planes = band->raster->planes;
 
-        for (uint32_t i = 0; i < s->width; i++) {
-            int32_t v[3];
-
-            lethe_ycocg_inverse(rows[0][i], rows[1][i], rows[2][i], &v[0], &v[1], &v[2]);
-            r[i] = (uint16_t)v[0];
-            g[i] = (uint16_t)v[1];
-            b[i] = (uint16_t)v[2];
-            wrong |= (uint32_t)v[0] | (uint32_t)v[1] | (uint32_t)v[2];
-        }
+        wrong |= FAST(inverse)(rows[0], rows[1], rows[2], s->width, planes[0] + from, planes[1] + from,
+                               planes[2] + from);
     }
     return (wrong & ~most) == 0;
 }
@@ -382,285 +437,5 @@ static void FAST(release)(struct FAST(band) *s)
     free(s->memory);
 }
 
-/* --- decoding --- */
-
-/* A channel's way along a row. */
-struct FAST(lane) {
-    const FAST_SUM *sum;
-    const uint32_t *energy;
-    FAST_SAMPLE *x;
-    FAST_MAGNITUDE *e;
-    const uint8_t *map;
-    const struct FAST(channel) *c;
-    const uint8_t *at;
-    uint32_t state;
-    int32_t w0, w4;          /* weights of the samples to the left in this block */
-    uint32_t e0, e4;         /* weights of their magnitudes */
-    FAST_SAMPLE west, wwest; /* the last two samples, and their magnitudes */
-    FAST_MAGNITUDE ewest, ewwest;
-    int32_t low, high;
-    bool bad;                /* an error was seen that cannot be */
-};
-
-/* What a token from 32 on stands for. With 8 bits no error takes 10: such a sample would be out of range. */
-static uint32_t FAST(long_error)(uint32_t token, uint32_t *state, const uint8_t **at, bool *bad)
-{
-    unsigned bits = token < 52 ? 5 + (token - 32) / 4 : token - 52 + 10, low = bits > 16 ? 16 : bits;
-    uint32_t raw;
-
-    if (token < 32) {
-        return token;
-    }
-    if (token < 52) {
-        raw = lethe_rans_decode_raw(state, bits - 2, at) << 1;
-        return 1u << bits | (token & 2) << (bits - 2) | (token & 1) | raw;
-    }
-    raw = lethe_rans_decode_raw(state, low, at);
-    if (bits > low) {
-        raw |= lethe_rans_decode_raw(state, bits - low, at) << low;
-    }
-    if (sizeof(FAST_SAMPLE) == sizeof(int16_t)) {
-        *bad = true;
-        return 0;
-    }
-    return 1u << bits | raw;
-}
-
-FAST_INLINE void FAST(decode_sample)(struct FAST(lane) *l, uint32_t i)
-{
-    const struct FAST(channel) *c = l->c;
-    FAST_SUM p = (FAST_SUM)((FAST_WRAP)l->sum[i] + (FAST_WRAP)((FAST_SUM)l->w0 * l->west) +
-                            (FAST_WRAP)((FAST_SUM)l->w4 * l->wwest));
-    int32_t r = (int32_t)(p >> FAST_UNIT), fraction = (int32_t)(p & ((1 << FAST_UNIT) - 1)) - (1 << (FAST_UNIT - 1));
-    int32_t flip = fraction >> 31, e;
-    unsigned fine = (unsigned)((fraction ^ flip) * 3) >> (FAST_UNIT - 1);
-    unsigned level = fast_level(l->energy[i] + l->e0 * l->ewest + l->e4 * l->ewwest);
-    uint32_t z = lethe_rans_decode(&l->state, &c->tables[c->model.table[level][fine]], &l->at);
-
-    if (__builtin_expect(z >= 32, 0)) {
-        z = FAST(long_error)(z, &l->state, &l->at, &l->bad);
-    }
-    r = r < l->low ? l->low : r > l->high ? l->high : r;
-    e = (int32_t)(z >> 1) ^ -(int32_t)(z & 1);
-    e = (e ^ flip) - flip;
-    l->wwest = l->west;
-    l->west = (FAST_SAMPLE)(r + e);
-    l->ewwest = l->ewest;
-    l->ewest = (FAST_MAGNITUDE)(e < 0 ? -e : e);
-    l->x[i] = l->west;
-    l->e[i] = l->ewest;
-}
-
-/* The channels of lanes walk their rows side by side: their chains of dependent steps overlap in the processor. */
-FAST_INLINE void FAST(decode_lanes)(struct FAST(band) *s, struct FAST(lane) *lanes, unsigned count)
-{
-    struct FAST(lane) l[4];
-
-    for (unsigned k = 0; k < count; k++) {
-        l[k] = lanes[k];
-    }
-    for (uint32_t b = 0; b < s->blocks_w; b++) {
-        uint32_t end = (b + 1) * FAST_BLOCK < s->width ? (b + 1) * FAST_BLOCK : s->width;
-
-        for (unsigned k = 0; k < count; k++) {
-            const int16_t *w = l[k].c->model.weights[l[k].map[b]].w;
-
-            l[k].w0 = w[0];
-            l[k].w4 = w[4];
-        }
-        for (uint32_t i = b * FAST_BLOCK; i < end; i++) {
-#pragma GCC unroll 4
-            for (unsigned k = 0; k < count; k++) {
-                FAST(decode_sample)(&l[k], i);
-            }
-        }
-    }
-    for (unsigned k = 0; k < count; k++) {
-        lanes[k] = l[k];
-    }
-}
-
-#ifdef FAST_WIDE
-#include FAST_WIDE
-#endif
-
-/* False when an error was seen that cannot be. */
-static bool FAST(decode_row)(struct FAST(band) *s, struct FAST(lane) *lanes, unsigned count)
-{
-    bool bad = false;
-
-#ifdef FAST_WIDE
-    if (count == 3) {
-        return FAST(decode_wide)(s, lanes, 3);
-    }
-    if (count == 4) {
-        return FAST(decode_wide)(s, lanes, 4);
-    }
-#else
-    if (count == 3) {
-        FAST(decode_lanes)(s, lanes, 3);
-    } else if (count == 4) {
-        FAST(decode_lanes)(s, lanes, 4);
-    } else
-#endif
-    {
-        for (unsigned k = 0; k < count; k++) {
-            FAST(decode_lanes)(s, &lanes[k], 1);
-        }
-    }
-    for (unsigned k = 0; k < count; k++) {
-        bad = bad || lanes[k].bad;
-    }
-    return !bad;
-}
-
-static void FAST(begin_lane)(struct FAST(band) *s, unsigned k, int64_t row, struct FAST(lane) *lane)
-{
-    struct FAST(channel) *c = &s->channel[k];
-    struct FAST_ROWS_OF r;
-    FAST_SAMPLE *x = FAST(row)(c->x, s->stride, s->mask_x, row);
-
-    FAST(view)(s, k, row, &r);
-    FAST(predict)(s, k, row, &r);
-    FAST(energies)(s, k, &r);
-    for (int i = 1; i <= FAST_PAD; i++) {
-        x[-i] = r.n[0];
-    }
-    *lane = (struct FAST(lane)){
-        .sum = c->sum,
-        .energy = c->energy,
-        .x = x,
-        .e = c->e + ((size_t)(row + 2) & s->mask_x) * s->stride + FAST_PAD,
-        .map = c->model.map + (size_t)row / FAST_BLOCK * s->blocks_w,
-        .c = c,
-        .at = c->at,
-        .state = c->state,
-        .e0 = c->model.energy[0],
-        .e4 = c->model.energy[4],
-        .west = x[-1],
-        .wwest = x[-2],
-        .low = c->low,
-        .high = c->high,
-    };
-}
-
-/* In step t channel k is at row t - k, so that what it needs of the channels before it is known. */
-static enum lethe_err FAST(decode_rows)(struct FAST(band) *s)
-{
-    for (int64_t t = 0; t < (int64_t)s->rows + s->count - 1; t++) {
-        struct FAST(lane) lanes[4];
-        unsigned first = t < s->rows ? 0 : (unsigned)(t - s->rows + 1);
-        unsigned last = t < (int64_t)s->count ? (unsigned)t + 1 : s->count, count = last - first;
-
-        if (t < s->rows) {
-            FAST(load_xhat)(s, t + 1);
-        }
-        for (unsigned k = first; k < last; k++) {
-            FAST(begin_lane)(s, k, t - k, &lanes[k - first]);
-        }
-        if (!FAST(decode_row)(s, lanes, count)) {
-            return LETHE_ERR_FORMAT;
-        }
-        for (unsigned k = first; k < last; k++) {
-            struct FAST(channel) *c = &s->channel[k];
-            FAST_SAMPLE *x = lanes[k - first].x;
-
-            for (uint32_t i = s->width; i < s->stride - FAST_PAD; i++) {
-                x[i] = x[s->width - 1];
-            }
-            c->at = lanes[k - first].at;
-            c->state = lanes[k - first].state;
-            if (c->at > c->end) {
-                return LETHE_ERR_FORMAT;
-            }
-        }
-        if (last == s->count) {
-            uint32_t row = (uint32_t)(t - s->count + 1);
-
-            if (!FAST(store_samples)(s, row)) {
-                return LETHE_ERR_FORMAT;
-            }
-            if (s->band->told && (row % FAST_BLOCK == FAST_BLOCK - 1 || row == s->rows - 1)) {
-                s->band->told->told(s->band->told->context, s->band->first_row + row / FAST_BLOCK * FAST_BLOCK,
-                                    row % FAST_BLOCK + 1);
-            }
-        }
-    }
-    for (unsigned k = 0; k < s->count; k++) {
-        const struct FAST(channel) *c = &s->channel[k];
-
-        if (c->at != c->end || c->state != LETHE_RANS_START) {
-            return LETHE_ERR_FORMAT;
-        }
-    }
-    return LETHE_OK;
-}
-
-/* A row reads at most three words a sample, so with that many zeros behind it a look at its end is enough. */
-static enum lethe_err FAST(begin_stream)(const struct FAST(band) *s, struct FAST(channel) *c, const uint8_t *bytes,
-                                         size_t len)
-{
-    struct fast_channel_model *model = &c->model;
-
-    if (len < 4 || len % 2) {
-        return LETHE_ERR_FORMAT;
-    }
-    c->state = lethe_get_u32(bytes);
-    c->tables = malloc(model->tables * sizeof *c->tables);
-    c->stream = malloc(len + (size_t)s->width * 6 + 2);
-    if (!c->tables || !c->stream) {
-        return LETHE_ERR_NOMEM;
-    }
-    for (unsigned i = 0; i < model->tables; i++) {
-        lethe_rans_table_init(&c->tables[i], model->freq[i]);
-    }
-    for (unsigned level = 0; level < FAST_LEVELS; level++) {
-        for (unsigned fraction = 0; fraction < FAST_FRACTIONS; fraction++) {
-            c->way[level * 4 + fraction] = (uint32_t)(model->table[level][fraction] * sizeof *c->tables);
-        }
-    }
-    memcpy(c->stream, bytes + 4, len - 4);
-    memset(c->stream + len - 4, 0, (size_t)s->width * 6 + 2);
-    c->at = c->stream;
-    c->end = c->stream + len - 4;
-    return c->state < LETHE_RANS_START ? LETHE_ERR_FORMAT : LETHE_OK;
-}
-
-void FAST_DECODE(struct lethe_samples_band *band)
-{
-    struct FAST(band) s;
-    struct lethe_range_decoder decoder;
-    struct lethe_reader reader;
-    const uint8_t *header;
-    size_t header_len, len[4] = {0};
-    enum lethe_err err = FAST(init)(&s, band, 4, 8, 3, 7);
-
-    lethe_reader_init(&reader, band->bytes, band->len);
-    header = lethe_read_block(&reader, &header_len);
-    lethe_range_decoder_init(&decoder, header, header_len);
-    for (unsigned k = 0; k < s.count && !err; k++) {
-        uint64_t n = lethe_read_varint(&reader);
-
-        len[k] = n > band->len ? band->len : (size_t)n;
-        err = reader.bad ? LETHE_ERR_FORMAT
-                         : lethe_fast_model_decode(&decoder, &s.channel[k].model, s.blocks_w, s.blocks_h);
-    }
-    if (!err && (decoder.overrun || decoder.at != decoder.end)) {
-        err = LETHE_ERR_FORMAT;
-    }
-    for (unsigned k = 0; k < s.count && !err; k++) {
-        const uint8_t *bytes = lethe_read_view(&reader, len[k]);
-
-        err = bytes ? FAST(begin_stream)(&s, &s.channel[k], bytes, len[k]) : LETHE_ERR_FORMAT;
-    }
-    if (!err) {
-        err = lethe_reader_status(&reader, true);
-    }
-    if (!err) {
-        err = FAST(decode_rows)(&s);
-    }
-    FAST(release)(&s);
-    band->err = err;
-}
-
+#include "engine/codec/residual_samples_fast_decode.h"
 #include "engine/codec/residual_samples_fast_encode.h"

@@ -60,7 +60,7 @@ FAST_INLINE void fast8v_turn_out(const __m128i done[FAST_BLOCK], const struct fa
     }
 }
 
-#define FAST8V_WAYS (26 * 16 - 16) /* less 16 for each leading zero of the energy's 32 bits */
+#define FAST8V_WAYS (26 * 16) /* less 16 for each leading zero of the energy's 32 bits */
 
 struct fast8v_stream {
     const uint8_t *tables; /* of distributions */
@@ -77,7 +77,13 @@ FAST_INLINE uint32_t fast8v_token(struct fast8v_stream *s, uint32_t energy)
     const uint32_t *way = s->ways + (energy & 3) - 16 * zeros;
 
     __asm__("" : "+r"(bucket), "+r"(way)); /* or the compiler adds in another order */
-    return lethe_rans_decode_from(&s->state, (const void *)(bucket + way[4 * top]), &s->at);
+    return lethe_rans_decode_from(&s->state, (const void *)(bucket + way[4 * top - 16]), &s->at);
+}
+
+static void fast8v_prepare(const struct fast8v_band *s, const struct fast8v_lane *l, uint32_t b)
+{
+    fast8v_predict_at(s, l->k, l->row, &l->around, b);
+    fast8v_energy_at(l->c, &l->around, b);
 }
 
 FAST_INLINE bool fast8v_decode_wide(struct fast8v_band *s, struct fast8v_lane *l, unsigned count)
@@ -95,7 +101,8 @@ FAST_INLINE bool fast8v_decode_wide(struct fast8v_band *s, struct fast8v_lane *l
     for (unsigned k = 0; k < count; k++) {
         const struct fast8v_channel *c = l[k].c;
 
-        stream[k] = (struct fast8v_stream){(const uint8_t *)c->tables, c->way + FAST8V_WAYS, l[k].at, l[k].state};
+        stream[k] = (struct fast8v_stream){(const uint8_t *)c->tables, c->way + FAST8V_WAYS, l[k].at,
+                                         l[k].state};
         pairs[k] = (uint16_t)l[k].west | (uint32_t)(uint16_t)l[k].wwest << 16;
     }
     west = _mm_loadu_si128((const void *)pairs);
@@ -106,6 +113,9 @@ FAST_INLINE bool fast8v_decode_wide(struct fast8v_band *s, struct fast8v_lane *l
     near = _mm_loadu_si128((const void *)pairs);
     low = _mm_setr_epi32(l[0].low, l[1].low, l[2].low, count > 3 ? l[3].low : 0);
     high = _mm_setr_epi32(l[0].high, l[1].high, l[2].high, count > 3 ? l[3].high : 0);
+    for (unsigned k = 0; k < count; k++) {
+        fast8v_prepare(s, &l[k], 0);
+    }
     for (uint32_t b = 0; b < s->blocks_w; b++) {
         uint32_t at = b * FAST_BLOCK, n = s->width - at < FAST_BLOCK ? s->width - at : FAST_BLOCK;
         __m128i sum[FAST_BLOCK], energy[FAST_BLOCK], done[FAST_BLOCK], weights;
@@ -149,6 +159,9 @@ FAST_INLINE bool fast8v_decode_wide(struct fast8v_band *s, struct fast8v_lane *l
             done[i] = _mm_blend_epi16(r, _mm_slli_epi32(e, 16), 0xaa);
             west = _mm_blend_epi16(r, _mm_slli_epi32(west, 16), 0xaa);
             around = _mm_blend_epi16(e, _mm_slli_epi32(around, 16), 0xaa);
+            if (i % 4 == 2 && i / 4 < count && b + 1 < s->blocks_w) { /* nothing that a step waits for */
+                fast8v_prepare(s, &l[i / 4], b + 1);
+            }
         }
         for (uint32_t i = n; i < FAST_BLOCK; i++) {
             done[i] = _mm_setzero_si128();
