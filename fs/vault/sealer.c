@@ -19,6 +19,7 @@
 #define SEGMENT (4u << 20)
 #define SMALL (256u << 10)      /* contents up to this size go into packs */
 #define PHOTO_MAX (512u << 20)  /* files beyond are segments: a photo is held in memory whole */
+#define FETCHES 64u             /* of older bytes for one segment */
 #define ZSTD_LEVEL 3
 #define PATIENCE 3              /* runs in which a disk may give errors on reading */
 #define PUT_RELIED_ON_SECONDS (12 * 3600)
@@ -244,9 +245,13 @@ static enum lethe_err pack_members(struct job *job, const struct member *members
     return err ? err : flush_pack(sealer, LETHE_PACK_BYTES);
 }
 
-/* Reads [offset, offset + len) of the frozen content, bringing what lies in the vault's older version. */
+/*
+ * Reads [offset, offset + len) of the frozen content, bringing what lies in the vault's older version. What was brought
+ * may go again before it is read, but not for ever: then there must be a fault.
+ */
 static enum lethe_err read_range(struct job *job, uint64_t offset, uint8_t *out, size_t len)
 {
+    unsigned fetches = 0;
     size_t done = 0;
 
     while (done < len) {
@@ -255,7 +260,7 @@ static enum lethe_err read_range(struct job *job, uint64_t offset, uint8_t *out,
         enum lethe_err err = lethe_content_read(job->content, offset + done, out + done, len - done, &got, &absent);
 
         if (err == LETHE_ERR_ABSENT) {
-            err = lethe_restorer_hydrate(job->sealer->options.restorer, &absent);
+            err = fetches++ < FETCHES ? lethe_restorer_hydrate(job->sealer->options.restorer, &absent) : LETHE_ERR_BUSY;
             if (!err) {
                 continue;
             }
