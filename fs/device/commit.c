@@ -197,6 +197,14 @@ void lethe_gate_enter(struct lethe_committer *committer)
     pthread_rwlock_rdlock(&committer->gate);
 }
 
+static void hurry(struct lethe_committer *committer)
+{
+    pthread_mutex_lock(&committer->mutex);
+    committer->early = true;
+    pthread_cond_signal(&committer->due);
+    pthread_mutex_unlock(&committer->mutex);
+}
+
 void lethe_gate_leave(struct lethe_committer *committer, bool changed)
 {
     if (changed) {
@@ -204,16 +212,21 @@ void lethe_gate_leave(struct lethe_committer *committer, bool changed)
     }
     pthread_rwlock_unlock(&committer->gate);
     if (changed && lethe_db_load(committer->db) > LOAD_DUE) {
-        pthread_mutex_lock(&committer->mutex);
-        committer->early = true;
-        pthread_cond_signal(&committer->due);
-        pthread_mutex_unlock(&committer->mutex);
+        hurry(committer);
     }
 }
 
 void lethe_commit_due(struct lethe_committer *committer)
 {
     atomic_store(&committer->changed, true);
+}
+
+void lethe_commit_early(struct lethe_committer *committer)
+{
+    lethe_commit_due(committer);
+    if (!atomic_load(&committer->warned)) {
+        hurry(committer);
+    }
 }
 
 /* --- the thread --- */

@@ -35,6 +35,8 @@ void lethe_gate_leave(struct lethe_committer *committer, bool changed);
 
 /* A periodic commit is due though nothing was changed: there is other work for it. Never waits. */
 void lethe_commit_due(struct lethe_committer *committer);
+/* The same, and the commit is made at once, unless the last one failed: somebody waits for what it frees. */
+void lethe_commit_early(struct lethe_committer *committer);
 
 /* Returns when all that was done before the call is durable on this device. */
 enum lethe_err lethe_commit_wait(struct lethe_committer *committer) LETHE_MUST_CHECK;

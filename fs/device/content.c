@@ -399,7 +399,7 @@ struct lethe_spares *lethe_contents_spares(const struct lethe_contents *store)
     return store->spares;
 }
 
-void lethe_contents_set_pressure(struct lethe_contents *store, void (*pressure)(void *context), void *context)
+void lethe_contents_set_pressure(struct lethe_contents *store, bool (*pressure)(void *context), void *context)
 {
     pthread_mutex_lock(&store->lock);
     store->pressure = pressure;

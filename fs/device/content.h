@@ -53,8 +53,13 @@ enum lethe_err lethe_contents_open(struct lethe_db *db, const struct lethe_secre
 /* All contents must have been put back. Does not commit. */
 void lethe_contents_close(struct lethe_contents *contents);
 
-/* Called when space runs low (from any thread, no locks held but possibly the gate): asks for a cut and uploads. */
-void lethe_contents_set_pressure(struct lethe_contents *contents, void (*pressure)(void *context), void *context);
+/*
+ * Called when space runs low, and again and again while a writer waits for it (from any thread, no locks held but possibly
+ * the gate): asks for a cut and uploads, and tells whether they are under way, which is worth waiting for.
+ */
+void lethe_contents_set_pressure(struct lethe_contents *contents, bool (*pressure)(void *context), void *context);
+/* Whether a commit would free space of what is in the vault, or was overwritten. */
+bool lethe_contents_want_commit(struct lethe_contents *contents);
 
 /*
  * While held, blocks of vaulted contents stay where they are as long as half of the limit is free, instead of moving to the
@@ -181,7 +186,8 @@ uint64_t lethe_contents_next_epoch(struct lethe_contents *contents);
 
 /*
  * Room for len more dirty bytes: waits while sealing and uploading free some (calling pressure), at most stall_ms
- * since anything moved; then LETHE_ERR_NOSPACE. Call without the gate. Give back what was reserved after the write.
+ * since they were under way or anything moved; then LETHE_ERR_NOSPACE. Call without the gate. Give back what was
+ * reserved after the write.
  */
 enum lethe_err lethe_contents_reserve(struct lethe_contents *contents, uint64_t len, unsigned stall_ms)
     LETHE_MUST_CHECK;
@@ -211,8 +217,10 @@ struct lethe_contents_usage {
     uint64_t free;     /* limit less all of these, or what the disk has left, less as much, if that is less */
 };
 void lethe_contents_usage(struct lethe_contents *contents, struct lethe_contents_usage *out);
-/* Tells waiting writers that something moved (an upload ended, the backend came back). */
+/* Tells waiting writers that something came free, or may have. */
 void lethe_contents_progress(struct lethe_contents *contents);
+/* Nothing came free yet, but bytes reached the vault: their time to wait begins anew. */
+void lethe_contents_moving(struct lethe_contents *contents);
 
 /*
  * Bytes that somebody else keeps in the cache folder (fs/mount/plain.h) count against the limit too. take: false when

@@ -182,23 +182,15 @@ enum lethe_err lethe_contents_prepare(struct lethe_contents *store)
 
 void lethe_contents_committed(struct lethe_contents *store)
 {
-    uint64_t freed, over;
+    uint64_t freed;
+    bool shrunk;
 
     pthread_mutex_lock(&store->lock);
     freed =
         lethe_slots_committed(store->slots[ARENA_STATE]) + lethe_slots_committed(store->slots[ARENA_CACHE]);
-    lethe_contents_look_up_database(store);
-    over = lethe_contents_taken(store);
-    over = over > store->limit ? (over - store->limit + BLOCK - 1) / BLOCK : 0;
     pthread_mutex_unlock(&store->lock);
-    if (over > 0) {
-        /* The database grew. */
-        pthread_rwlock_rdlock(&store->maps);
-        (void)lethe_contents_evict(store, over, NULL);
-        pthread_rwlock_unlock(&store->maps);
-        lethe_contents_trim(store, 0);
-    }
-    if (freed > 0 || over > 0) {
+    shrunk = lethe_contents_shrink(store);
+    if (freed > 0 || shrunk) {
         lethe_contents_progress(store);
     }
 }

@@ -135,13 +135,14 @@ struct lethe_contents {
     void *give_way_context;
     uint64_t database; /* bytes, as last looked up */
     uint64_t disk;     /* bytes that the disk of the state can give, as looked up then, less a reserve for metadata */
-    uint64_t disk_slots; /* slots that had space in the files then */
+    uint64_t lacking;  /* bytes that the reserve was short of */
+    uint64_t promised; /* bytes of the disk given away since, and those that were not written yet when it was looked up */
     unsigned database_age;
     uint64_t progress; /* something moved */
     uint64_t wakes;    /* something may have come free */
     uint64_t evict_cursor;
     uint64_t next_epoch;
-    void (*pressure)(void *context);
+    bool (*pressure)(void *context);
     void *pressure_context;
     bool hold_moves;
     uint64_t written, plenty_at; /* bytes since the last cut; and how many are told of, 0: none */
@@ -291,6 +292,8 @@ void lethe_contents_room_back(struct lethe_contents *store, uint64_t count);
 /* Whether moves to the cache arena can wait. */
 bool lethe_contents_moves_wait(struct lethe_contents *store);
 void lethe_contents_trim(struct lethe_contents *store, uint64_t keep);
+/* The cache makes way where the database grew, or others filled the disk. No locks held. Whether it did. */
+bool lethe_contents_shrink(struct lethe_contents *store);
 void lethe_contents_look_up_database(struct lethe_contents *store); /* store lock held */
 
 /* --- content_lend.c --- */

@@ -45,12 +45,14 @@ void lethe_contents_look_up_database(struct lethe_contents *store)
     store->database = bytes;
     store->database_age = 0;
     store->disk = UINT64_MAX;
-    store->disk_slots = slots_with_space(store);
+    store->lacking = 0;
+    store->promised = store->reserved + lethe_blocks_in_use(store->pool) * BLOCK;
     if (store->database_path && statvfs(store->database_path, &disk) == 0) {
         uint64_t all = (uint64_t)disk.f_blocks * disk.f_frsize, free = (uint64_t)disk.f_bavail * disk.f_frsize;
         uint64_t reserve = store->reserve < all / 4 ? store->reserve : all / 4;
 
         store->disk = free > reserve ? free - reserve : 0;
+        store->lacking = free < reserve ? reserve - free : 0;
     }
 }
 
@@ -63,11 +65,12 @@ uint64_t lethe_contents_taken(struct lethe_contents *store)
 static uint64_t left(struct lethe_contents *store)
 {
     uint64_t taken = lethe_contents_taken(store) + store->reserved + store->reserve;
-    /* Slots that got space since the look-up have it from the disk, and buffers will. */
-    uint64_t slots = slots_with_space(store) + lethe_blocks_in_use(store->pool);
-    uint64_t given = (slots > store->disk_slots ? (slots - store->disk_slots) * BLOCK : 0) + store->reserved;
     uint64_t limit = taken < store->limit ? store->limit - taken : 0;
-    uint64_t disk = given < store->disk ? store->disk - given : 0;
+    /*
+     * Whether a slot that is taken, or free, has its space from the disk by now only who writes or trims it knows: what was
+     * promised counts until the disk is asked again.
+     */
+    uint64_t disk = store->promised < store->disk ? store->disk - store->promised : 0;
 
     return limit < disk ? limit : disk;
 }
@@ -112,12 +115,40 @@ static uint64_t fat_to_keep(const struct lethe_contents *store)
     return share < KEEP_FAT ? share : KEEP_FAT;
 }
 
+/* Blocks of the cache that are beyond the limit, or in the way of the metadata, store lock held. */
+static uint64_t surplus(struct lethe_contents *store)
+{
+    uint64_t taken, over;
+
+    lethe_contents_look_up_database(store);
+    taken = lethe_contents_taken(store);
+    over = taken > store->limit ? taken - store->limit : 0;
+    return ((over > store->lacking ? over : store->lacking) + BLOCK - 1) / BLOCK;
+}
+
+bool lethe_contents_shrink(struct lethe_contents *store)
+{
+    uint64_t count, freed = 0;
+
+    pthread_mutex_lock(&store->lock);
+    count = surplus(store);
+    pthread_mutex_unlock(&store->lock);
+    if (count > 0) {
+        pthread_rwlock_rdlock(&store->maps);
+        freed = lethe_contents_evict(store, count, NULL);
+        pthread_rwlock_unlock(&store->maps);
+        lethe_contents_trim(store, 0);
+    }
+    return freed > 0;
+}
+
 bool lethe_contents_tidy(struct lethe_contents *store)
 {
     bool more = false;
 
     lethe_lent_tick(store);
     lethe_spares_tick(store->spares);
+    (void)lethe_contents_shrink(store);
     for (unsigned a = 0; a < 2; a++) {
         more |= trim_batch(store, a, fat_to_keep(store));
     }
@@ -148,6 +179,7 @@ bool lethe_contents_beside_take(struct lethe_contents *store, uint64_t bytes)
     lethe_contents_look_up_database(store);
     room = left(store) >= bytes;
     store->beside += room ? bytes : 0;
+    store->promised += room ? bytes : 0;
     pthread_mutex_unlock(&store->lock);
     return room;
 }
@@ -185,12 +217,28 @@ static void ask_others(struct lethe_contents *store, uint64_t need)
     }
 }
 
+/* What is left, looked up anew if it seems to be less than need. Store lock held. */
+static uint64_t left_after_look(struct lethe_contents *store, uint64_t need)
+{
+    if (left(store) < need) {
+        lethe_contents_look_up_database(store);
+    }
+    return left(store);
+}
+
+/* Store lock held. */
+static void promise(struct lethe_contents *store, uint64_t bytes)
+{
+    store->reserved += bytes;
+    store->promised += bytes;
+}
+
 uint64_t lethe_contents_room(struct lethe_contents *store, uint64_t count, const struct lethe_content *except)
 {
     uint64_t available;
 
     pthread_mutex_lock(&store->lock);
-    available = left(store) / BLOCK;
+    available = left_after_look(store, count * BLOCK) / BLOCK;
     if (available < count) {
         pthread_mutex_unlock(&store->lock);
         ask_others(store, count * BLOCK);
@@ -206,7 +254,7 @@ uint64_t lethe_contents_room(struct lethe_contents *store, uint64_t count, const
         available = left(store) / BLOCK;
     }
     available = available < count ? available : count;
-    store->reserved += available * BLOCK;
+    promise(store, available * BLOCK);
     pthread_mutex_unlock(&store->lock);
     return available;
 }
@@ -280,10 +328,12 @@ enum lethe_err lethe_contents_reserve(struct lethe_contents *store, uint64_t len
     if (++store->database_age >= LOOK_UP_EVERY) {
         lethe_contents_look_up_database(store);
     }
-    while (!err && left(store) < need) {
+    while (left_after_look(store, need) < need) {
         uint64_t wakes = store->wakes;
-        void (*pressure)(void *context) = store->pressure;
+        bool (*pressure)(void *context) = store->pressure;
         void *context = store->pressure_context;
+        bool under_way = false;
+        struct timespec turn;
 
         make_room(store, need);
         if (left(store) >= need) {
@@ -295,26 +345,24 @@ enum lethe_err lethe_contents_reserve(struct lethe_contents *store, uint64_t len
         }
         if (pressure) {
             pthread_mutex_unlock(&store->lock);
-            pressure(context);
+            under_way = pressure(context);
             pthread_mutex_lock(&store->lock);
         }
-        while (wakes == store->wakes && err == LETHE_OK) {
-            struct timespec turn = later(LOOK_AGAIN_MS);
-            bool last = is_before(&end, &turn);
-
-            /* What a commit or a checkpoint gives back wakes nobody: it is looked for. */
-            if (pthread_cond_timedwait(&store->moved, &store->lock, last ? &end : &turn) == ETIMEDOUT) {
-                err = wakes == store->wakes && last ? LETHE_ERR_NOSPACE : LETHE_OK;
-                break;
-            }
-        }
-        if (progress != store->progress) {
+        turn = later(0);
+        if (under_way || progress != store->progress) {
             progress = store->progress;
             end = later(stall_ms);
+        } else if (is_before(&end, &turn)) {
+            err = LETHE_ERR_NOSPACE;
+            break;
         }
+        turn = later(stall_ms < LOOK_AGAIN_MS ? stall_ms : LOOK_AGAIN_MS);
+        while (wakes == store->wakes && pthread_cond_timedwait(&store->moved, &store->lock, &turn) != ETIMEDOUT) {
+        }
+        /* What a commit or a checkpoint gives back, or others do, wakes nobody: it is looked for. */
     }
     if (!err) {
-        store->reserved += need;
+        promise(store, need);
     }
     pthread_mutex_unlock(&store->lock);
     return err;
@@ -369,6 +417,23 @@ bool lethe_contents_moves_wait(struct lethe_contents *store)
     wait = store->hold_moves && left(store) >= store->limit / 2;
     pthread_mutex_unlock(&store->lock);
     return wait;
+}
+
+bool lethe_contents_want_commit(struct lethe_contents *store)
+{
+    bool want;
+
+    pthread_mutex_lock(&store->lock);
+    want = store->moving_first != NULL || lethe_slots_pending(store->slots[ARENA_STATE]) > 0;
+    pthread_mutex_unlock(&store->lock);
+    return want;
+}
+
+void lethe_contents_moving(struct lethe_contents *store)
+{
+    pthread_mutex_lock(&store->lock);
+    store->progress++;
+    pthread_mutex_unlock(&store->lock);
 }
 
 void lethe_contents_progress(struct lethe_contents *store)

@@ -639,13 +639,15 @@ static enum lethe_err prepare(void *context)
     return lethe_tree_prepare(session->tree);
 }
 
-static void press(void *context)
+/* Space is low: what is in the vault already goes with a commit, the rest has to get there. */
+static bool press(void *context)
 {
     struct lethe_session *session = context;
 
-    if (session->publisher) {
-        lethe_publisher_press(session->publisher);
+    if (lethe_contents_want_commit(session->contents)) {
+        lethe_commit_early(session->committer);
     }
+    return session->publisher && lethe_publisher_press(session->publisher);
 }
 
 static void suggest(void *context)

@@ -36,8 +36,8 @@
 #define LETHE_XATTR_SIZE_MAX 65536u
 /* How long an open picture may be left out of cuts, from its first write. */
 #define LETHE_TREE_DEFER_NS (60ll * 1000000000ll)
-/* How long a writer waits for room while nothing moves. */
-#define LETHE_TREE_STALL_MS 120000u
+/* How long a writer waits for room while nothing is on its way to the vault, and nothing came free. */
+#define LETHE_TREE_STALL_MS 30000u
 
 struct lethe_inode {
     uint64_t ino;

@@ -13,6 +13,7 @@
 #define DEFAULT_INTERVAL_MS 5000
 #define BACKOFF_MIN_MS 500
 #define BACKOFF_MAX_MS 30000
+#define BACKOFF_PRESSED_MS 1000 /* while somebody waits for room */
 #define VERIFY_MS 10000 /* after so long, looking at the journal makes way for what is asked for */
 
 /*
@@ -350,6 +351,25 @@ static bool is_suggested(const struct lethe_publisher *publisher)
     return publisher->suggested || (publisher->status.journal_damaged && !(flight->under_way && flight->anew));
 }
 
+/* With the lock held. Until the back-off ends, or there is what was not tried yet. */
+static void back_off(struct lethe_publisher *publisher, unsigned ms)
+{
+    const struct flight *flight = &publisher->flight;
+    int64_t from = clock_ms(CLOCK_MONOTONIC), at = from;
+
+    while (!publisher->stop && !publisher->retry && publisher->asked == publisher->failed &&
+           !(flight->under_way && flight->done)) {
+        int64_t left = (publisher->pressed && ms > BACKOFF_PRESSED_MS ? BACKOFF_PRESSED_MS : ms) - (at - from);
+        struct timespec until = after_ms(left);
+
+        if (left <= 0) {
+            return;
+        }
+        pthread_cond_timedwait(&publisher->wake, &publisher->lock, &until);
+        at = clock_ms(CLOCK_MONOTONIC);
+    }
+}
+
 /* With the lock held. Until there may be something to do; the stop and what has landed are others' to see. */
 static void rest(struct lethe_publisher *publisher, unsigned backoff)
 {
@@ -366,7 +386,11 @@ static void rest(struct lethe_publisher *publisher, unsigned backoff)
         if (!flight->under_way) {
             let_moves(publisher, true);
         }
-        pthread_cond_timedwait(&publisher->wake, &publisher->lock, &until);
+        if (backoff && !publisher->status.stopped) {
+            back_off(publisher, backoff);
+        } else {
+            pthread_cond_timedwait(&publisher->wake, &publisher->lock, &until);
+        }
     }
 }
 
@@ -587,12 +611,18 @@ void lethe_publisher_retry(struct lethe_publisher *publisher)
     pthread_mutex_unlock(&publisher->lock);
 }
 
-void lethe_publisher_press(struct lethe_publisher *publisher)
+bool lethe_publisher_press(struct lethe_publisher *publisher)
 {
+    struct lethe_sealer_progress progress;
+    bool well;
+
+    lethe_sealer_progress(publisher->options.sealer, &progress);
     pthread_mutex_lock(&publisher->lock);
     publisher->pressed = true;
+    well = publisher->status.busy && !publisher->status.last_error;
     pthread_cond_broadcast(&publisher->wake);
     pthread_mutex_unlock(&publisher->lock);
+    return well && progress.done < progress.total;
 }
 
 void lethe_publisher_suggest(struct lethe_publisher *publisher)

@@ -102,8 +102,11 @@ void lethe_publisher_stop(struct lethe_publisher *publisher);
 void lethe_publisher_verify(struct lethe_publisher *publisher);
 /* What failed is tried again at once: the store, which was away, answers. */
 void lethe_publisher_retry(struct lethe_publisher *publisher);
-/* Asks for a cut soon: space is low. */
-void lethe_publisher_press(struct lethe_publisher *publisher);
+/*
+ * Asks for a cut soon: space is low. What failed is tried again within a second. Whether bytes are on their way to the vault,
+ * and the last try did not fail.
+ */
+bool lethe_publisher_press(struct lethe_publisher *publisher);
 /* The same where there is no hurry: much was written, and sealing it may as well begin. */
 void lethe_publisher_suggest(struct lethe_publisher *publisher);
 

@@ -175,6 +175,9 @@ static void object_done(void *context, enum lethe_err err, size_t stored)
     struct deed *deed = context;
 
     atomic_fetch_add(&deed->sealer->stored, stored);
+    if (!err) {
+        lethe_contents_moving(deed->sealer->options.contents);
+    }
     deed_put(deed, err);
 }
 

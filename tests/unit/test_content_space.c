@@ -3,7 +3,11 @@
 #include "tests/unit/test_content_env.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/statvfs.h>
 
 static uint64_t on_disk(const struct env *env)
 {
@@ -169,7 +173,7 @@ struct waiting {
     enum lethe_err err;
 };
 
-static void on_pressure(void *context)
+static bool on_pressure(void *context)
 {
     struct waiting *waiting = context;
 
@@ -177,6 +181,15 @@ static void on_pressure(void *context)
     waiting->pressed = true;
     pthread_cond_signal(&waiting->asked);
     pthread_mutex_unlock(&waiting->lock);
+    return false;
+}
+
+/* Bytes are on their way a few times more, then none. */
+static bool on_the_way(void *left)
+{
+    unsigned *times = left;
+
+    return *times > 0 && (*times)-- > 0;
 }
 
 static void *wait_for_room(void *context)
@@ -195,6 +208,7 @@ static void test_back_pressure(void **unused)
     struct lethe_absent absent;
     struct env env;
     pthread_t thread;
+    unsigned times = 3;
     uint64_t at = 0;
 
     (void)unused;
@@ -213,6 +227,11 @@ static void test_back_pressure(void **unused)
     assert_int_equal(lethe_contents_reserve(env.store, 64 << 20, 60000), LETHE_ERR_NOSPACE);
     /* Nothing moves: it does not wait for ever. */
     assert_int_equal(lethe_contents_reserve(env.store, 1 << 20, 20), LETHE_ERR_NOSPACE);
+    /* While something is on its way to the vault it waits on. */
+    lethe_contents_set_pressure(env.store, on_the_way, &times);
+    assert_int_equal(lethe_contents_reserve(env.store, 1 << 20, 20), LETHE_ERR_NOSPACE);
+    assert_int_equal(times, 0);
+    lethe_contents_set_pressure(env.store, on_pressure, &waiting);
     waiting.pressed = false;
     assert_int_equal(pthread_create(&thread, NULL, wait_for_room, &waiting), 0);
     pthread_mutex_lock(&waiting.lock);
@@ -230,6 +249,105 @@ static void test_back_pressure(void **unused)
     lethe_contents_unreserve(env.store, 1 << 20);
     lethe_content_put(content);
     env_end(&env);
+}
+
+/* Of the folder for temporary files that this process alone sees. */
+static uint64_t free_bytes(void)
+{
+    struct statvfs disk;
+
+    assert_int_equal(statvfs("/tmp", &disk), 0);
+    return (uint64_t)disk.f_bavail * disk.f_frsize;
+}
+
+/* The writer's neighbour finds out what the disk has while the bytes are not there yet. */
+static int look_before_write(void *context, enum lethe_arena_op op)
+{
+    struct env *env = context;
+    struct lethe_contents_usage usage;
+
+    if (op == LETHE_ARENA_WRITE) {
+        lethe_contents_usage(env->store, &usage);
+    }
+    return 0;
+}
+
+static void others_take(uint64_t bytes)
+{
+    int fd = open("/tmp/other", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(fallocate(fd, 0, 0, (off_t)bytes), 0);
+    close(fd);
+}
+
+/* Writes until there is no room: of a disk that is smaller than the limit the reserve stays. */
+static void fill_disk(struct env *env, struct lethe_content **out)
+{
+    static uint8_t bytes[1 << 20];
+    struct lethe_absent absent;
+    uint64_t at = 0;
+
+    assert_int_equal(lethe_content_new(env->store, out), LETHE_OK);
+    for (; lethe_contents_reserve(env->store, sizeof bytes, 0) == LETHE_OK; at += sizeof bytes) {
+        pattern(bytes, sizeof bytes, at);
+        assert_int_equal(lethe_content_write(*out, at, bytes, sizeof bytes, &absent), LETHE_OK);
+        lethe_contents_unreserve(env->store, sizeof bytes);
+        assert_true(free_bytes() >= env->store->reserve);
+    }
+    assert_true(at >= 4 << 20);
+}
+
+static void test_small_disk(void **unused)
+{
+    enum { SHORT = 600 };
+    static struct lethe_content *contents[SHORT];
+    struct lethe_content *large;
+    uint8_t bytes[4096];
+    struct env env;
+
+    (void)unused;
+    if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+        mount("none", "/tmp", "tmpfs", 0, "size=12m")) {
+        skip();
+    }
+    env_make(&env, 64 << 20);
+    /* Slots that were not filled to their end take more of the disk when they are used again. */
+    for (int i = 0; i < SHORT; i++) {
+        pattern(bytes, sizeof bytes, (uint64_t)i);
+        assert_int_equal(lethe_content_new(env.store, &contents[i]), LETHE_OK);
+        write_all(&env, contents[i], bytes, sizeof bytes);
+        if (i % 100 == 99) {
+            commit(&env);
+        }
+    }
+    for (int i = 0; i < SHORT; i++) {
+        assert_int_equal(lethe_content_abandon(contents[i]), LETHE_OK);
+        lethe_content_put(contents[i]);
+    }
+    commit(&env);
+    fill_disk(&env, &large);
+    assert_int_equal(lethe_content_abandon(large), LETHE_OK);
+    lethe_content_put(large);
+    commit(&env);
+
+    lethe_arena_set_fault(look_before_write, &env);
+    fill_disk(&env, &large);
+    lethe_arena_set_fault(NULL, NULL);
+
+    /* What is cached makes way where others fill the disk. */
+    commit(&env);
+    assert_int_equal(lethe_content_freeze(large, 1), LETHE_OK);
+    commit(&env);
+    assert_int_equal(lethe_content_vaulted(large), LETHE_OK);
+    commit(&env);
+    commit(&env);
+    others_take(free_bytes() - (env.store->reserve - 65536));
+    (void)lethe_contents_tidy(env.store);
+    assert_true(free_bytes() >= env.store->reserve);
+    lethe_content_put(large);
+    env_end(&env);
+    assert_int_equal(umount("/tmp"), 0);
 }
 
 static void flip_everywhere(struct lethe_arena *arena, uint64_t slots)
@@ -587,6 +705,7 @@ int main(void)
         cmocka_unit_test(test_limit),   cmocka_unit_test(test_back_pressure), cmocka_unit_test(test_damage),
         cmocka_unit_test(test_at_rest), cmocka_unit_test(test_sparse),        cmocka_unit_test(test_base),
         cmocka_unit_test(test_gone),    cmocka_unit_test(test_crowd),         cmocka_unit_test(test_unread),
+        cmocka_unit_test(test_small_disk),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
