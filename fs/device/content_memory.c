@@ -9,6 +9,7 @@
 
 #define SLAB_BLOCKS 64u
 #define SLAB_BYTES ((size_t)SLAB_BLOCKS * LETHE_BLOCK_BYTES)
+#define SPARE_SLABS 8u /* of which no block is in use, kept: writes come in bursts */
 
 struct slab {
     struct slab *next;
@@ -22,6 +23,7 @@ struct lethe_pool {
     pthread_mutex_t lock;
     struct slab *slabs;
     size_t in_use, most;
+    unsigned spare;  /* slabs of which no block is in use */
     size_t lockable; /* bytes that may still be locked */
 };
 
@@ -44,7 +46,9 @@ struct lethe_pool *lethe_pool_of_blocks(size_t most)
 static void slab_free(struct lethe_pool *pool, struct slab *slab)
 {
     pool->lockable += slab->locked ? SLAB_BYTES : 0;
-    explicit_bzero(slab->bytes, SLAB_BYTES);
+    if (slab->used > 0) { /* else each block was wiped when it came back */
+        explicit_bzero(slab->bytes, SLAB_BYTES);
+    }
     munmap(slab->bytes, SLAB_BYTES);
     free(slab);
 }
@@ -98,11 +102,13 @@ uint8_t *lethe_block_new(struct lethe_pool *pool)
         if (slab) {
             slab->next = pool->slabs;
             pool->slabs = slab;
+            pool->spare++;
         }
     }
     if (slab) {
         unsigned i = (unsigned)__builtin_ctzll(slab->free);
 
+        pool->spare -= slab->used == 0;
         slab->free &= slab->free - 1;
         slab->used++;
         pool->in_use++;
@@ -126,10 +132,10 @@ void lethe_block_release(struct lethe_pool *pool, uint8_t *block)
             slab->free |= 1ull << ((size_t)(block - slab->bytes) / LETHE_BLOCK_BYTES);
             slab->used--;
             pool->in_use--;
-            /* The last slab stays, so that small writes do not map and unmap. */
-            if (slab->used == 0 && pool->slabs->next) {
+            if (slab->used == 0 && ++pool->spare > SPARE_SLABS) {
                 *link = slab->next;
                 slab_free(pool, slab);
+                pool->spare--;
             }
             break;
         }
