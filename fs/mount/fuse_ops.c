@@ -106,7 +106,8 @@ static void op_init(void *context, struct fuse_conn_info *conn)
         FUSE_CAP_ASYNC_READ,          FUSE_CAP_ATOMIC_O_TRUNC, FUSE_CAP_WRITEBACK_CACHE,
         FUSE_CAP_PARALLEL_DIROPS,     FUSE_CAP_READDIRPLUS,    FUSE_CAP_NO_OPENDIR_SUPPORT,
         FUSE_CAP_CACHE_SYMLINKS,      FUSE_CAP_EXPLICIT_INVAL_DATA,
-        FUSE_CAP_HANDLE_KILLPRIV,     FUSE_CAP_POSIX_ACL,      FUSE_CAP_DONT_MASK};
+        FUSE_CAP_HANDLE_KILLPRIV,     FUSE_CAP_POSIX_ACL,      FUSE_CAP_DONT_MASK,
+        FUSE_CAP_EXPORT_SUPPORT};
     /*
      * Not ASYNC_DIO: who reads through the page cache would see pages as they were before a direct write that did not wait
      * (generic/451 of xfstests).
@@ -117,7 +118,7 @@ static void op_init(void *context, struct fuse_conn_info *conn)
         FUSE_CAP_READDIRPLUS_AUTO,
         FUSE_CAP_SPLICE_READ,     FUSE_CAP_SPLICE_WRITE, FUSE_CAP_SPLICE_MOVE,
         FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_POSIX_LOCKS,  FUSE_CAP_FLOCK_LOCKS,
-        FUSE_CAP_EXPORT_SUPPORT,  FUSE_CAP_ASYNC_DIO};
+        FUSE_CAP_ASYNC_DIO};
     struct lethe_fuse *fuse = context;
 
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
@@ -150,9 +151,15 @@ static void op_init(void *context, struct fuse_conn_info *conn)
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
+    bool up = strcmp(name, "..") == 0;
     struct stat attr;
-    int error = lethe_tree_lookup(tree_of(req), parent, name, &attr);
+    int error;
 
+    if (up || strcmp(name, ".") == 0) { /* a file handle of an inode that the kernel forgot */
+        reply_entry(req, lethe_tree_lookup_number(tree_of(req), parent, up, &attr), &attr);
+        return;
+    }
+    error = lethe_tree_lookup(tree_of(req), parent, name, &attr);
     lethe_readahead_directory(fuse_of(req)->options.readahead, parent);
     if (error == -ENOENT) {
         /* Remembered by the kernel: nobody but it makes names. */

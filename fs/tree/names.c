@@ -147,6 +147,24 @@ int lethe_tree_lookup(struct lethe_tree *tree, uint64_t parent, const char *name
     return 0;
 }
 
+int lethe_tree_lookup_number(struct lethe_tree *tree, uint64_t ino, bool parent, struct stat *attr)
+{
+    int error = lethe_tree_getattr(tree, ino, attr);
+
+    if (!error && parent) {
+        struct lethe_inode *inode;
+
+        error = S_ISDIR(attr->st_mode) ? lethe_inode_acquire(tree, ino, &inode) : -ENOTDIR;
+        if (error) {
+            return error;
+        }
+        ino = inode->rdev;
+        lethe_inode_release(tree, inode);
+        error = lethe_tree_getattr(tree, ino, attr);
+    }
+    return !error && attr->st_nlink == 0 ? -ESTALE : error;
+}
+
 /* What is made: everything but the number. */
 struct birth {
     mode_t mode;

@@ -56,6 +56,8 @@ void lethe_tree_close(struct lethe_tree *tree);
 /* --- names --- (name: any bytes but '/' and NUL, 1 to 255 of them) */
 /* A successful lookup, create, mknod, mkdir, symlink or link counts one reference for the kernel; see forget. */
 int lethe_tree_lookup(struct lethe_tree *tree, uint64_t parent, const char *name, struct stat *attr);
+/* By number, as a file handle has it: the inode itself, or (of a folder) its parent. ESTALE when it has no name any more. */
+int lethe_tree_lookup_number(struct lethe_tree *tree, uint64_t ino, bool parent, struct stat *attr);
 void lethe_tree_forget(struct lethe_tree *tree, uint64_t ino, uint64_t count);
 int lethe_tree_mknod(struct lethe_tree *tree, uint64_t parent, const char *name, mode_t mode, dev_t rdev,
                      const struct lethe_owner *owner, struct stat *attr); /* files, fifos, sockets, devices */

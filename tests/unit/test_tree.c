@@ -677,6 +677,25 @@ static void small_cache_loses_nothing(void **unused)
     assert_int_equal(fixture_number(&fixture, "SELECT count(*) FROM inode WHERE size > 0"), 50);
 }
 
+static void numbers_are_handles(void **unused)
+{
+    struct lethe_tree *tree = fixture.tree;
+    struct stat attr, dir;
+    uint64_t file;
+
+    (void)unused;
+    assert_int_equal(lethe_tree_mkdir(tree, 1, "d", 0755, &fixture_owner, &dir), 0);
+    file = fixture_make(&fixture, dir.st_ino, "a");
+    assert_int_equal(lethe_tree_lookup_number(tree, file, false, &attr), 0);
+    assert_int_equal(attr.st_ino, file);
+    assert_int_equal(lethe_tree_lookup_number(tree, file, true, &attr), -ENOTDIR);
+    assert_int_equal(lethe_tree_lookup_number(tree, dir.st_ino, true, &attr), 0);
+    assert_int_equal(attr.st_ino, 1);
+    assert_int_equal(lethe_tree_unlink(tree, dir.st_ino, "a"), 0);
+    assert_int_equal(lethe_tree_lookup_number(tree, file, false, &attr), -ESTALE);
+    assert_int_equal(lethe_tree_lookup_number(tree, 1u << 30, false, &attr), -ESTALE);
+}
+
 static void access_times_as_mounted(void **unused)
 {
     struct stat attr, later = {.st_atim = {.tv_sec = 4102444800}}, earlier = {.st_atim = {.tv_sec = 1}};
@@ -802,6 +821,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(holes_are_seen, setup, teardown),
         cmocka_unit_test_setup_teardown(numbers_are_never_used_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(small_cache_loses_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(numbers_are_handles, setup, teardown),
         cmocka_unit_test_setup_teardown(access_times_as_mounted, setup, teardown),
         cmocka_unit_test_setup_teardown(root_stays_known, setup, teardown),
     };
