@@ -20,6 +20,7 @@
  *                        type, in which it may wrap when a hostile stream holds samples out of range
  *   FAST_SHIFT           what brings differences into 12 bits for the fit
  *   FAST_ENCODE, FAST_DECODE   the two functions that it exports
+ *   FAST_PREDICT         if it has a predict_block of its own
  *   FAST_WIDE            if it has one, the file with its own way along the rows of three and four channels
  * includes this. All of them compute the same integers.
  */
@@ -85,6 +86,7 @@ static void FAST(view)(const struct FAST(band) *s, unsigned k, int64_t row, stru
     }
 }
 
+#ifndef FAST_PREDICT
 #define TERM(i, a, b) sum[j] += (FAST_WRAP)((FAST_SUM)w[i] * (FAST_SAMPLE)((a) - (b)))
 
 /* A block's predictions in 2^-FAST_UNIT, half a unit added, without the terms of the two samples to the left. */
@@ -135,6 +137,7 @@ FAST_INLINE void FAST(predict_block)(const struct FAST_ROWS_OF *r, const int16_t
     }
 }
 #undef TERM
+#endif
 
 /* The energies of a block in 64ths without the terms of the two samples to the left. */
 FAST_INLINE void FAST(energy_block)(const struct FAST_ROWS_OF *r, const uint8_t *weight, unsigned before, uint32_t at,
