@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 
 ROUNDS=${LETHE_LONG:+12}
-ROUNDS=${ROUNDS:-2}
+ROUNDS=${ROUNDS:-$(sanitized && echo 1 || echo 2)}
 RANDOM=$SEED
 make_vault
 mkdir "$WORK/src" "$WORK/pictures"

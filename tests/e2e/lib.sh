@@ -39,6 +39,11 @@ export ASAN_OPTIONS=log_path=$REPORTS:detect_leaks=$LEAKS${ASAN_OPTIONS:+:$ASAN_
 export UBSAN_OPTIONS=log_path=$REPORTS:print_stacktrace=1${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}
 export TSAN_OPTIONS=log_path=$REPORTS:second_deadlock_stack=1${TSAN_OPTIONS:+:$TSAN_OPTIONS}
 
+# Whether the daemon is a sanitizer's: what is done again and again needs fewer rounds there.
+sanitized() {
+    grep -aqE '__(asan|tsan)_init' "$LETHEFS"
+}
+
 skip() {
     echo "skipped: $*"
     exit 77

@@ -29,4 +29,6 @@ objects save "$WORK/good"
     make_vault --recovery-file "$WORK/recovery-stranger"
     objects save "$WORK/stranger"
 )
-python3 "$(dirname "$0")/tamper.py" "$LETHEFS" "$WORK" "$SEED" "${LETHE_LONG:+600}" "$VAULT"
+ROUNDS=${LETHE_LONG:+600}
+ROUNDS=${ROUNDS:-$(sanitized && echo 36 || echo 60)} # of twelve kinds of change
+python3 "$(dirname "$0")/tamper.py" "$LETHEFS" "$WORK" "$SEED" "$ROUNDS" "$VAULT"
