@@ -200,7 +200,9 @@ static bool overtake_at(enum trouble_kind kind, unsigned nth, unsigned *overtake
     fixture.trouble.meanwhile_context = &overtaking;
     fixture.trouble.meanwhile = overtake;
     assert_int_equal(lethe_publisher_sync(fixture.session->publisher, 0), LETHE_OK);
+    pthread_mutex_lock(&fixture.trouble.lock);
     hit = fixture.trouble.hit;
+    pthread_mutex_unlock(&fixture.trouble.lock);
     fixture_arm(&fixture, TROUBLE_NONE, 0);
     *overtaken += overtaking.ticket > 0;
     if (overtaking.ticket > 0) {
