@@ -102,24 +102,32 @@ static enum lethe_err check_mountpoint(const char *path)
     return LETHE_OK;
 }
 
-/*
- * The kernel reads ahead by 128 KiB, and so asks for no more at once, unless root allows more for this mount. Then a file
- * is read by requests of LETHE_FUSE_MAX_IO, the next of which is on its way while one is answered. Nothing is lost where
- * that is not allowed.
- */
-static void read_ahead(const struct lethe_fuse *fuse)
+/* A setting of the kernel's for this mount, which root alone may change: nothing is lost where that is not allowed. */
+static void set_in_kernel(const struct lethe_fuse *fuse, const char *name, unsigned value)
 {
     char path[80], text[16];
-    int fd, len = snprintf(text, sizeof(text), "%u\n", LETHE_FUSE_READ_AHEAD / 1024);
+    int fd, len = snprintf(text, sizeof(text), "%u\n", value);
     ssize_t done;
 
-    snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", fuse->device_major, fuse->device_minor);
+    snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/%s", fuse->device_major, fuse->device_minor, name);
     fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd >= 0) {
         done = write(fd, text, (size_t)len);
         (void)done;
         close(fd);
     }
+}
+
+/*
+ * The kernel reads ahead by 128 KiB, and so asks for no more at once; with more, a file is read by requests of
+ * LETHE_FUSE_MAX_IO, the next of which is on its way while one is answered. And it lets the written pages of a FUSE mount
+ * take a hundredth of what it allows to all, so that writers soon wait for each other's turn; a tenth leaves the sealing
+ * enough to go on with, and the disks below, to which the sealed bytes go, all the rest.
+ */
+static void set_up_kernel(const struct lethe_fuse *fuse)
+{
+    set_in_kernel(fuse, "read_ahead_kb", LETHE_FUSE_READ_AHEAD / 1024);
+    set_in_kernel(fuse, "max_ratio", LETHE_FUSE_DIRTY_PERCENT);
 }
 
 /* Asks nobody: no thread serves as yet. */
@@ -301,7 +309,7 @@ static bool serve_one(struct lethe_fuse_worker *worker)
     }
     pthread_mutex_unlock(&fuse->lock);
     if (first && fuse->device_known) {
-        read_ahead(fuse); /* the answer to the first request of all would have undone it */
+        set_up_kernel(fuse); /* the answer to the first request of all would have undone it */
     }
     return stay;
 }

@@ -15,6 +15,7 @@
 #define LETHE_FUSE_MAX_IO (1u << 20)
 /* Four requests: the disk, the processors and the program have something to do at all times. */
 #define LETHE_FUSE_READ_AHEAD (4 * LETHE_FUSE_MAX_IO)
+#define LETHE_FUSE_DIRTY_PERCENT 10u
 
 enum lethe_fuse_worker_state {
     LETHE_WORKER_NONE,
