@@ -19,6 +19,7 @@ struct encoding {
     struct lethe_pool *pool;
     struct lethe_buf *artifact, *residual;
     struct lethe_photo_quality *quality;
+    bool samples_first;
     enum lethe_err coded, rebuilt;
 };
 
@@ -76,7 +77,7 @@ static enum lethe_err all_rows(void *context, uint32_t rows, uint32_t *ready)
 
 static enum lethe_err prove_container(const struct encoding *e)
 {
-    const struct lethe_png_feed feed = {all_rows, &e->photo->raster};
+    const struct lethe_png_feed feed = {all_rows, &e->photo->raster, e->pool};
     struct lethe_buf again = {0};
     enum lethe_err err = lethe_png_rebuild_fed(&e->photo->raster, e->photo->recipe.data, e->photo->recipe.len, e->len,
                                                &feed, &again);
@@ -109,7 +110,8 @@ static void work(void *context, size_t index)
 {
     struct encoding *e = context;
 
-    if (index == 0) {
+    /* The caller, who takes the first, helps nobody when it has done: so it takes what takes longer. */
+    if ((index == 0) == e->samples_first) {
         e->coded = code(e);
         e->coded = e->coded ? e->coded : prove_samples(e);
     } else {
@@ -148,7 +150,8 @@ enum lethe_err lethe_photo_encode(struct lethe_photo *photo, const uint8_t *file
                          .pool = pool,
                          .artifact = artifact,
                          .residual = residual,
-                         .quality = quality};
+                         .quality = quality,
+                         .samples_first = photo->believed};
 
     if (artifact->len > 0 || residual->len > 0) {
         return LETHE_ERR_ARG;

@@ -62,7 +62,7 @@ static void work(void *context, size_t index)
 {
     struct rows *rows = context;
     const struct lethe_rows_told tell = {told, rows};
-    const struct lethe_png_feed feed = {need, rows};
+    const struct lethe_png_feed feed = {need, rows, rows->pool};
 
     if (index == 0) {
         enum lethe_err err =

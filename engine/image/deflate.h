@@ -13,6 +13,7 @@
 
 #include "lethe/bytes.h"
 #include "lethe/err.h"
+#include "lethe/pool.h"
 
 enum {
     LETHE_DEFLATE_MIN_MATCH = 3,
@@ -234,22 +235,23 @@ enum lethe_err lethe_deflate_unpack(const uint8_t *in, size_t in_len, uint8_t *d
  * Describes the stream in, which was unpacked to data and sample, and appends the description to out. *used is where
  * the stream ends in in. hint is zlib's FLEVEL (0 to 3), window_bits its window. believed: set when the encoder was taken
  * to go on as in the sample, without a look at the rest, which saves most of the time: then the description may be wrong,
- * and who replays it must compare; NULL forbids that. LETHE_ERR_UNSUPPORTED when the description would be larger than
+ * and who replays it must compare; NULL forbids that. pool may be NULL. LETHE_ERR_UNSUPPORTED when the description would be larger than
  * max_cost bytes.
  */
 enum lethe_err lethe_deflate_describe(const uint8_t *in, size_t in_len, const uint8_t *data, size_t data_len,
                                       const struct lethe_deflate_sample *sample, unsigned hint, unsigned window_bits,
-                                      size_t max_cost, bool *believed, struct lethe_buf *out,
+                                      size_t max_cost, bool *believed, struct lethe_pool *pool, struct lethe_buf *out,
                                       size_t *used) LETHE_MUST_CHECK;
 /*
  * Data that is still coming while its stream is written: need returns when at least bytes of it are there, and in *ready
- * how many are.
+ * how many are; NULL: all is. pool: who may help, or NULL.
  */
 struct lethe_deflate_feed {
     enum lethe_err (*need)(void *context, size_t bytes, size_t *ready);
     void *context;
+    struct lethe_pool *pool;
 };
-/* Appends the stream to out, whose length stays within max_len. feed: NULL when all data is there. LETHE_ERR_FORMAT when
+/* Appends the stream to out, whose length stays within max_len. feed: NULL for all data and no pool. LETHE_ERR_FORMAT when
  * description is malformed. */
 enum lethe_err lethe_deflate_replay(const uint8_t *description, size_t description_len, const uint8_t *data,
                                     size_t data_len, const struct lethe_deflate_feed *feed, size_t max_len,

@@ -116,7 +116,8 @@ uint64_t lethe_zlib_model_misses(const struct lethe_zlib_model *model);
 
 /* deflate_optimal.c: blocks of an encoder that looks for the cheapest parse. */
 struct lethe_optimal_model;
-struct lethe_optimal_model *lethe_optimal_model_new(const uint8_t *data, size_t len);
+/* pool: who may help; NULL for nobody. */
+struct lethe_optimal_model *lethe_optimal_model_new(const uint8_t *data, size_t len, struct lethe_pool *pool);
 void lethe_optimal_model_free(struct lethe_optimal_model *model);
 enum lethe_err lethe_optimal_model_block(struct lethe_optimal_model *model,
                                          struct lethe_deflate_state *state) LETHE_MUST_CHECK;

@@ -15,6 +15,7 @@
 enum method { METHOD_ZLIB = 0, METHOD_OPTIMAL = 1, METHOD_COUNT };
 
 #define NEGLIGIBLE 100u /* bytes: a description that needs no second try */
+#define DEAR(len) ((len) / 32u + 4096u) /* bytes: a description that another method is likely to undercut */
 #define BELIEVE_SHARE 16u /* of the data: what an encoder must have foreseen to be believed */
 #define MAX_DATA (UINT32_MAX - 65536u)
 
@@ -25,11 +26,12 @@ struct model {
 };
 
 static enum lethe_err model_init(struct model *model, enum method method,
-                                 const struct lethe_deflate_params *params, const uint8_t *data, size_t len)
+                                 const struct lethe_deflate_params *params, const uint8_t *data, size_t len,
+                                 struct lethe_pool *pool)
 {
     *model = (struct model){.method = method};
     if (method == METHOD_OPTIMAL) {
-        model->optimal = lethe_optimal_model_new(data, len);
+        model->optimal = lethe_optimal_model_new(data, len, pool);
     } else {
         model->zlib = lethe_zlib_model_new(params, data, len);
     }
@@ -103,7 +105,7 @@ enum lethe_err lethe_deflate_unpack(const uint8_t *in, size_t in_len, uint8_t *d
 /* proof: give up, with LETHE_ERR_BUSY, when one of so many tokens is not as foreseen. BELIEVE: that all are. */
 static enum lethe_err describe_as(enum method method, const struct lethe_deflate_params *params, size_t proof,
                                   const uint8_t *in, size_t in_len, const uint8_t *data, size_t len,
-                                  size_t max_cost, struct lethe_buf *out, size_t *used)
+                                  size_t max_cost, struct lethe_pool *pool, struct lethe_buf *out, size_t *used)
 {
     struct lethe_deflate_state state = {.data = data, .len = len, .ready = len};
     struct lethe_inflater inflater;
@@ -112,7 +114,7 @@ static enum lethe_err describe_as(enum method method, const struct lethe_deflate
     unsigned padding;
     enum lethe_err err;
 
-    err = model_init(&model, method, params, data, len);
+    err = model_init(&model, method, params, data, len, pool);
     if (err) {
         return err;
     }
@@ -161,17 +163,30 @@ out:
     return err;
 }
 
+/* What a sample says of an encoder. */
+enum likeness {
+    OTHER,   /* nothing like zlib */
+    SIMILAR, /* so many tokens are zlib's that it may be cheaper to tell the others */
+    ZLIB,    /* nearly all */
+};
+
+static enum likeness likeness(uint64_t misses, size_t count)
+{
+    return misses > count / 8 ? OTHER : misses > count / 64 ? SIMILAR : ZLIB;
+}
+
 /* The cheaper of both methods; the dear one is tried only when zlib's is not next to nothing. */
-static enum lethe_err describe_best(const struct lethe_deflate_params *params, bool like_zlib, size_t proof,
+static enum lethe_err describe_best(const struct lethe_deflate_params *params, enum likeness like, size_t proof,
                                     const uint8_t *in, size_t in_len, const uint8_t *data, size_t len,
-                                    size_t max_cost, struct lethe_buf *out, size_t *used)
+                                    size_t max_cost, struct lethe_pool *pool, struct lethe_buf *out, size_t *used)
 {
     struct lethe_deflate_params other;
     struct lethe_buf zlib = {0}, optimal = {0};
+    size_t dear = like == SIMILAR && DEAR(in_len) < max_cost ? DEAR(in_len) : max_cost;
     enum lethe_err err = LETHE_ERR_UNSUPPORTED;
 
-    if (like_zlib) {
-        err = describe_as(METHOD_ZLIB, params, proof, in, in_len, data, len, max_cost, &zlib, used);
+    if (like != OTHER) {
+        err = describe_as(METHOD_ZLIB, params, proof, in, in_len, data, len, dear, NULL, &zlib, used);
     }
     /* A sample may not tell neighbouring levels apart: the dearer one is tried when the cheaper one errs
      * later on. */
@@ -181,7 +196,7 @@ static enum lethe_err describe_best(const struct lethe_deflate_params *params, b
         enum lethe_err tried;
 
         other.level++;
-        tried = describe_as(METHOD_ZLIB, &other, 0, in, in_len, data, len, zlib.len - 1, &again, used);
+        tried = describe_as(METHOD_ZLIB, &other, 0, in, in_len, data, len, zlib.len - 1, NULL, &again, used);
         if (!tried) {
             lethe_buf_release(&zlib);
             zlib = again;
@@ -196,9 +211,18 @@ static enum lethe_err describe_best(const struct lethe_deflate_params *params, b
     if (err == LETHE_ERR_UNSUPPORTED || (!err && zlib.len > in_len / 256 + 128)) {
         size_t most = err ? max_cost : zlib.len - 1;
 
-        err = describe_as(METHOD_OPTIMAL, params, 0, in, in_len, data, len, most, &optimal, used);
+        err = describe_as(METHOD_OPTIMAL, params, 0, in, in_len, data, len, most, pool, &optimal, used);
         if (err == LETHE_ERR_UNSUPPORTED && zlib.len > 0) {
             err = LETHE_OK;
+        } else if (dear < max_cost && zlib.len == 0 &&
+                   (err == LETHE_ERR_UNSUPPORTED || (!err && optimal.len > dear))) { /* what was given up is less dear? */
+            enum lethe_err tried = describe_as(METHOD_ZLIB, params, 0, in, in_len, data, len,
+                                               err ? max_cost : optimal.len - 1, NULL, &zlib, used);
+
+            if (!tried) {
+                lethe_buf_release(&optimal);
+            }
+            err = tried == LETHE_ERR_UNSUPPORTED ? err : tried;
         }
     }
     if (!err) {
@@ -214,7 +238,8 @@ static enum lethe_err describe_best(const struct lethe_deflate_params *params, b
 
 enum lethe_err lethe_deflate_describe(const uint8_t *in, size_t in_len, const uint8_t *data, size_t data_len,
                                       const struct lethe_deflate_sample *sample, unsigned hint, unsigned window_bits,
-                                      size_t max_cost, bool *believed, struct lethe_buf *out, size_t *used)
+                                      size_t max_cost, bool *believed, struct lethe_pool *pool, struct lethe_buf *out,
+                                      size_t *used)
 {
     size_t count = sample->tokens.count, least = data_len / BELIEVE_SHARE, negligible = in_len / 256 + NEGLIGIBLE;
     struct lethe_deflate_params params;
@@ -230,15 +255,16 @@ enum lethe_err lethe_deflate_describe(const uint8_t *in, size_t in_len, const ui
     }
     misses = lethe_deflate_guess(sample, data, data_len, hint, window_bits, &unproven, &params);
     if (believed && unproven && lethe_deflate_foresees(sample, &params, data, data_len, least) &&
-        !describe_as(METHOD_ZLIB, &params, BELIEVE, in, in_len, data, data_len, negligible, out, used)) {
+        !describe_as(METHOD_ZLIB, &params, BELIEVE, in, in_len, data, data_len, negligible, NULL, out,
+                     used)) {
         *believed = true;
         return LETHE_OK;
     }
-    err = describe_best(&params, misses <= count / 8, unproven ? count : 0, in, in_len, data, data_len, max_cost, out,
-                        used);
+    err = describe_best(&params, likeness(misses, count), unproven ? count : 0, in, in_len, data, data_len, max_cost, pool,
+                        out, used);
     if (err == LETHE_ERR_BUSY) {
         misses = lethe_deflate_guess(sample, data, data_len, hint, window_bits, NULL, &params);
-        err = describe_best(&params, misses <= count / 8, 0, in, in_len, data, data_len, max_cost, out, used);
+        err = describe_best(&params, likeness(misses, count), 0, in, in_len, data, data_len, max_cost, pool, out, used);
     }
     return err;
 }
@@ -248,7 +274,7 @@ enum lethe_err lethe_deflate_replay(const uint8_t *description, size_t descripti
                                     struct lethe_buf *out)
 {
     struct lethe_deflate_state state = {
-        .data = data, .len = data_len, .feed = feed, .ready = feed ? 0 : data_len, .coder = {.decode = true}};
+        .data = data, .len = data_len, .feed = feed, .ready = feed && feed->need ? 0 : data_len, .coder = {.decode = true}};
     struct lethe_deflate_params params;
     struct lethe_bit_writer writer;
     struct model model;
@@ -268,7 +294,7 @@ enum lethe_err lethe_deflate_replay(const uint8_t *description, size_t descripti
         params.mem_level > 9 || params.window_bits < 8) {
         return LETHE_ERR_FORMAT;
     }
-    err = model_init(&model, (enum method)description[0], &params, data, data_len);
+    err = model_init(&model, (enum method)description[0], &params, data, data_len, feed ? feed->pool : NULL);
     if (err) {
         return err;
     }

@@ -5,6 +5,9 @@
  * position to the end is computed backwards, by dynamic programming over the nearest match of each length,
  * and every token is coded as its rank among the choices that it had, in the context of how much dearer the
  * next choice would have been.
+ *
+ * Matches are found by chunks, which depend on the bytes alone: those of the next segment by another thread, where there is
+ * one, while this one is decided.
  */
 #include "deflate_coder.h"
 #include "deflate_tree_match.h"
@@ -21,6 +24,15 @@
 #define LONG 16u /* lengths that are worth a vector */
 #define MARGINS 16u
 #define MAX_STORED 65535u
+#define CHUNK 8192u /* positions whose matches are found at once */
+#define CHUNKS 10u  /* that two segments and AHEAD touch at most */
+
+_Static_assert((2 * SEGMENT + AHEAD + CHUNK - 2) / CHUNK + 1 <= CHUNKS, "chunks");
+
+struct chunk {
+    struct lethe_tokens matches;
+    uint32_t first[CHUNK + 1]; /* of position i: from first[i] to first[i + 1] */
+};
 
 struct choice {
     uint32_t cost;
@@ -30,12 +42,13 @@ struct choice {
 struct lethe_optimal_model {
     const uint8_t *data;
     size_t len;
+    struct lethe_pool *pool;
     struct lethe_tree_matcher *finder;
-    size_t found; /* positions below have been given to the finder */
-    struct lethe_tokens matches;
-    size_t base;                         /* the position of first[0] and to_end[0] */
-    size_t ends;                         /* to_end is known up to here */
-    uint32_t first[SEGMENT + AHEAD + 1]; /* matches of position base + i: from first[i] to first[i + 1] */
+    size_t found;                /* positions below have been given to the finder: whole chunks, or all */
+    struct chunk chunks[CHUNKS]; /* the last of them, by position / CHUNK % CHUNKS */
+    size_t base;                 /* the position of to_end[0] */
+    size_t ends;                 /* positions below are decided by to_end */
+    size_t seen;                 /* positions below were taken into account */
     uint32_t to_end[SEGMENT + AHEAD + 1];
     uint32_t literal_cost[256];
     uint32_t length_cost[LETHE_DEFLATE_MAX_MATCH + 1];
@@ -51,7 +64,7 @@ struct lethe_optimal_model {
     struct lethe_number distance;
 };
 
-struct lethe_optimal_model *lethe_optimal_model_new(const uint8_t *data, size_t len)
+struct lethe_optimal_model *lethe_optimal_model_new(const uint8_t *data, size_t len, struct lethe_pool *pool)
 {
     struct lethe_optimal_model *m = calloc(1, sizeof *m);
 
@@ -60,6 +73,7 @@ struct lethe_optimal_model *lethe_optimal_model_new(const uint8_t *data, size_t 
     }
     m->data = data;
     m->len = len;
+    m->pool = pool;
     m->finder = lethe_tree_matcher_new(data, len);
     if (!m->finder) {
         free(m);
@@ -81,9 +95,43 @@ void lethe_optimal_model_free(struct lethe_optimal_model *m)
 {
     if (m) {
         lethe_tree_matcher_free(m->finder);
-        lethe_tokens_release(&m->matches);
+        for (unsigned i = 0; i < CHUNKS; i++) {
+            lethe_tokens_release(&m->chunks[i].matches);
+        }
         free(m);
     }
+}
+
+/* The matches of a position that was found: sets *count. */
+static inline const uint32_t *matches_of(const struct lethe_optimal_model *m, size_t pos, unsigned *count)
+{
+    const struct chunk *chunk = &m->chunks[pos / CHUNK % CHUNKS];
+    const uint32_t *first = chunk->first + pos % CHUNK;
+
+    *count = first[1] - first[0];
+    return chunk->matches.at + first[0];
+}
+
+/* Finds the matches of positions up to end, and of the rest of its chunk. */
+static enum lethe_err find(struct lethe_optimal_model *m, size_t end)
+{
+    while (m->found < end) {
+        struct chunk *chunk = &m->chunks[m->found / CHUNK % CHUNKS];
+        size_t count = m->len - m->found < CHUNK ? m->len - m->found : CHUNK;
+
+        chunk->matches.count = 0;
+        chunk->first[0] = 0;
+        for (size_t i = 0; i < count; i++) {
+            enum lethe_err err = lethe_tree_matcher_next(m->finder, m->found + i, &chunk->matches);
+
+            if (err) {
+                return err;
+            }
+            chunk->first[i + 1] = (uint32_t)chunk->matches.count;
+        }
+        m->found += count;
+    }
+    return LETHE_OK;
 }
 
 static uint32_t symbol_cost(unsigned length, unsigned extra)
@@ -133,10 +181,11 @@ static uint32_t cheapest(const struct lethe_optimal_model *m, size_t i, size_t m
 {
     const uint32_t *to_end = m->to_end + i;
     uint32_t best = m->literal_cost[m->data[m->base + i]] + to_end[1];
-    unsigned length = LETHE_DEFLATE_MIN_MATCH;
+    unsigned length = LETHE_DEFLATE_MIN_MATCH, count;
+    const uint32_t *matches = matches_of(m, m->base + i, &count);
 
-    for (uint32_t k = m->first[i]; k < m->first[i + 1]; k++) {
-        uint32_t match = m->matches.at[k];
+    for (unsigned k = 0; k < count; k++) {
+        uint32_t match = matches[k];
         uint32_t cost = m->distance_cost[lethe_deflate_distance_symbol(lethe_token_distance(match))];
         unsigned last = lethe_token_length(match) < most ? lethe_token_length(match) : (unsigned)most;
 
@@ -155,42 +204,18 @@ static uint32_t cheapest(const struct lethe_optimal_model *m, size_t i, size_t m
     return best < CAP ? best : CAP;
 }
 
-/* Makes to_end known for SEGMENT positions from pos (or to the block's end). */
-static enum lethe_err look_ahead(struct lethe_optimal_model *m, size_t pos, size_t end)
+/* Makes to_end known for SEGMENT positions from pos (or to the block's end), whose matches are found. */
+static void look_ahead(struct lethe_optimal_model *m, size_t pos, size_t end)
 {
-    size_t stop = end - pos < SEGMENT + AHEAD ? end : pos + SEGMENT + AHEAD;
-    size_t keep = 0, count = stop - pos;
+    size_t stop = end - pos < SEGMENT + AHEAD ? end : pos + SEGMENT + AHEAD, count = stop - pos;
 
-    /* Matches of positions that were looked at ahead of the last segment are still good. */
-    if (m->found > pos) {
-        size_t skip = pos - m->base, from = m->first[skip];
-
-        keep = m->found - pos;
-        for (size_t i = 0; i <= keep; i++) {
-            m->first[i] = m->first[skip + i] - (uint32_t)from;
-        }
-        m->matches.count -= from;
-        memmove(m->matches.at, m->matches.at + from, m->matches.count * sizeof *m->matches.at);
-    } else {
-        m->matches.count = 0;
-        m->first[0] = 0;
-    }
     m->base = pos;
-    for (size_t i = keep; i < count; i++) {
-        enum lethe_err err = lethe_tree_matcher_next(m->finder, pos + i, &m->matches);
-
-        if (err) {
-            return err;
-        }
-        m->first[i + 1] = (uint32_t)m->matches.count;
-    }
-    m->found = pos + count;
+    m->seen = stop;
     m->to_end[count] = 0;
     for (size_t i = count; i-- > 0;) {
         m->to_end[i] = cheapest(m, i, count - i);
     }
     m->ends = stop == end ? end : pos + SEGMENT;
-    return LETHE_OK;
 }
 
 static void offer(struct choice *choices, unsigned *count, uint32_t cost, uint32_t token)
@@ -211,17 +236,16 @@ static void offer(struct choice *choices, unsigned *count, uint32_t cost, uint32
     choices[i] = (struct choice){cost, token};
 }
 
-static unsigned list_choices(const struct lethe_optimal_model *m, size_t pos, size_t end,
-                             struct choice *choices)
+static unsigned list_choices(const struct lethe_optimal_model *m, size_t pos, struct choice *choices)
 {
-    size_t i = pos - m->base, known = m->found < end ? m->found : end;
-    const uint32_t *to_end = m->to_end + i;
-    unsigned count = 0, length = LETHE_DEFLATE_MIN_MATCH;
-    size_t most = known - pos;
+    const uint32_t *to_end = m->to_end + (pos - m->base);
+    unsigned count = 0, length = LETHE_DEFLATE_MIN_MATCH, found;
+    const uint32_t *matches = matches_of(m, pos, &found);
+    size_t most = m->seen - pos;
 
     offer(choices, &count, m->literal_cost[m->data[pos]] + to_end[1], m->data[pos]);
-    for (uint32_t k = m->first[i]; k < m->first[i + 1]; k++) {
-        uint32_t match = m->matches.at[k];
+    for (unsigned k = 0; k < found; k++) {
+        uint32_t match = matches[k];
         uint32_t cost = m->distance_cost[lethe_deflate_distance_symbol(lethe_token_distance(match))];
         unsigned last = lethe_token_length(match) < most ? lethe_token_length(match) : (unsigned)most;
 
@@ -252,8 +276,8 @@ static unsigned margin_class(uint32_t margin)
 static uint32_t code_other(struct lethe_optimal_model *m, struct lethe_coder *coder, size_t pos,
                            uint32_t token)
 {
-    size_t i = pos - m->base;
-    unsigned length, distance, nearest = 0;
+    unsigned length, distance, nearest = 0, count;
+    const uint32_t *matches = matches_of(m, pos, &count);
 
     if (lethe_code_bit(coder, &m->is_literal, lethe_token_distance(token) == 0)) {
         return m->data[pos];
@@ -262,9 +286,9 @@ static uint32_t code_other(struct lethe_optimal_model *m, struct lethe_coder *co
     length =
         LETHE_DEFLATE_MIN_MATCH +
         lethe_code_tree(coder, m->length, 8, (lethe_token_length(token) - LETHE_DEFLATE_MIN_MATCH) & 255);
-    for (uint32_t k = m->first[i]; k < m->first[i + 1] && nearest == 0; k++) {
-        if (lethe_token_length(m->matches.at[k]) >= length) {
-            nearest = lethe_token_distance(m->matches.at[k]);
+    for (unsigned k = 0; k < count && nearest == 0; k++) {
+        if (lethe_token_length(matches[k]) >= length) {
+            nearest = lethe_token_distance(matches[k]);
         }
     }
     if (lethe_code_bit(coder, &m->is_nearest, distance == nearest)) {
@@ -275,11 +299,10 @@ static uint32_t code_other(struct lethe_optimal_model *m, struct lethe_coder *co
     return lethe_token_match(length, distance);
 }
 
-static uint32_t code_token(struct lethe_optimal_model *m, struct lethe_coder *coder, size_t pos, size_t end,
-                           uint32_t token)
+static uint32_t code_token(struct lethe_optimal_model *m, struct lethe_coder *coder, size_t pos, uint32_t token)
 {
     struct choice choices[RANKS];
-    unsigned count = list_choices(m, pos, end, choices);
+    unsigned count = list_choices(m, pos, choices);
 
     for (unsigned r = 0; r < count; r++) {
         uint32_t margin = r + 1 < count ? choices[r + 1].cost - choices[r].cost : UINT32_MAX;
@@ -295,33 +318,34 @@ static uint32_t code_token(struct lethe_optimal_model *m, struct lethe_coder *co
     return code_other(m, coder, pos, token);
 }
 
-static enum lethe_err code_tokens(struct lethe_optimal_model *m, struct lethe_deflate_state *s, size_t end)
+/* What is done at a time. */
+struct step {
+    struct lethe_optimal_model *m;
+    struct lethe_deflate_state *s;
+    size_t end;    /* of the block */
+    size_t n;      /* encoding: tokens of the block before s->pos */
+    size_t target; /* find up to here */
+    enum lethe_err coded, sought;
+};
+
+/* The tokens of one segment. */
+static enum lethe_err code_segment(struct step *step)
 {
-    size_t n = 0;
-    enum lethe_err err;
+    struct lethe_optimal_model *m = step->m;
+    struct lethe_deflate_state *s = step->s;
 
-    if (s->coder.decode) {
-        s->tokens.count = 0;
-    }
-    m->ends = s->pos;
-    while (s->pos < end) {
-        uint32_t token = s->coder.decode ? 0 : s->tokens.at[n++];
-        unsigned distance;
+    look_ahead(m, s->pos, step->end);
+    while (s->pos < m->ends) {
+        uint32_t token = code_token(m, &s->coder, s->pos, s->coder.decode ? 0 : s->tokens.at[step->n++]);
+        unsigned distance = lethe_token_distance(token);
 
-        if (s->pos >= m->ends) {
-            err = look_ahead(m, s->pos, end);
-            if (err) {
-                return err;
-            }
-        }
-        token = code_token(m, &s->coder, s->pos, end, token);
-        distance = lethe_token_distance(token);
-        if (lethe_token_length(token) > end - s->pos ||
+        if (lethe_token_length(token) > step->end - s->pos ||
             (token > 255 && (distance == 0 || distance > s->pos)) || lethe_coder_cut(&s->coder)) {
             return LETHE_ERR_FORMAT;
         }
         if (s->coder.decode) {
-            err = lethe_tokens_push(&s->tokens, token);
+            enum lethe_err err = lethe_tokens_push(&s->tokens, token);
+
             if (err) {
                 return err;
             }
@@ -331,16 +355,38 @@ static enum lethe_err code_tokens(struct lethe_optimal_model *m, struct lethe_de
     return LETHE_OK;
 }
 
-/* Bytes that a stored block holds still have to enter the trees. */
-static enum lethe_err pass(struct lethe_optimal_model *m, size_t end)
+static void take_step(void *context, size_t index)
 {
-    for (; m->found < end; m->found++) {
-        enum lethe_err err = lethe_tree_matcher_next(m->finder, m->found, &m->matches);
+    struct step *step = context;
+
+    if (index == 0) {
+        step->coded = code_segment(step);
+    } else {
+        step->sought = find(step->m, step->target);
+    }
+}
+
+static enum lethe_err code_tokens(struct lethe_optimal_model *m, struct lethe_deflate_state *s, size_t end)
+{
+    struct step step = {.m = m, .s = s, .end = end};
+
+    if (s->coder.decode) {
+        s->tokens.count = 0;
+    }
+    while (s->pos < end) {
+        size_t now = end - s->pos < SEGMENT + AHEAD ? end : s->pos + SEGMENT + AHEAD;
+        enum lethe_err err = find(m, now);
 
         if (err) {
             return err;
         }
-        m->matches.count = 0;
+        /* Enough at a time to be worth another thread's waking up. */
+        step.target = m->len - s->pos < 2 * SEGMENT + AHEAD ? m->len : s->pos + 2 * SEGMENT + AHEAD;
+        lethe_pool_run(m->pool, m->found + SEGMENT / 2 < step.target ? 2 : 1, take_step, &step);
+        err = step.coded ? step.coded : step.sought;
+        if (err) {
+            return err;
+        }
     }
     return LETHE_OK;
 }
@@ -367,7 +413,7 @@ enum lethe_err lethe_optimal_model_block(struct lethe_optimal_model *m, struct l
         s->tokens.count = 0;
         block->padding = (uint8_t)lethe_code_padding(s, block->padding);
         s->pos += block->bytes;
-        return pass(m, s->pos);
+        return LETHE_OK;
     }
     if (block->kind == LETHE_DEFLATE_DYNAMIC) {
         err = lethe_code_trees(coder, &m->trees, &m->last, &block->trees);

@@ -269,6 +269,7 @@ struct picture {
     size_t size, rows;
     struct lethe_deflate_sample sample;
     bool *believed;
+    struct lethe_pool *pool;
     /* what describes the stream */
     struct lethe_buf description;
     size_t used;
@@ -286,8 +287,8 @@ static void describe(struct picture *picture)
 
     picture->described = lethe_deflate_describe(p->zlib + 2, p->idat_bytes - 2, picture->data, picture->size,
                                                 &picture->sample, p->zlib[1] >> 6, (p->zlib[0] >> 4) + 8u,
-                                                p->idat_bytes / 2 + 64, picture->believed, &picture->description,
-                                                &picture->used);
+                                                p->idat_bytes / 2 + 64, picture->believed, picture->pool,
+                                                &picture->description, &picture->used);
 }
 
 static void make_raster(struct picture *picture)
@@ -344,7 +345,7 @@ static void put_recipe(const struct picture *picture, struct lethe_buf *recipe)
 static enum lethe_err parse_picture(struct parser *p, struct lethe_pool *pool, bool *believed,
                                     struct lethe_raster *raster, struct lethe_buf *recipe, enum lethe_reason *reason)
 {
-    struct picture picture = {.p = p, .believed = believed};
+    struct picture picture = {.p = p, .believed = believed, .pool = pool};
     enum lethe_err err;
 
     *reason = LETHE_REASON_MALFORMED;

@@ -204,8 +204,10 @@ static enum lethe_err make_zlib(struct rebuilder *r, struct lethe_reader *recipe
     size_t size, rows, description_len, tail_len = 0;
     unsigned kind;
     struct filtering filtering;
-    const struct lethe_deflate_feed feed = {need_data, &filtering};
     bool whole = r->version > 1 || r->shape.interlace; /* all of the picture before its first byte */
+    const struct lethe_deflate_feed feed = {.need = whole ? NULL : need_data,
+                                            .context = &filtering,
+                                            .pool = r->feed ? r->feed->pool : NULL};
     enum lethe_err err;
 
     if (!lethe_png_shape_size(&r->shape, &size, &rows) || size > SIZE_MAX - LETHE_DEFLATE_SLACK) {
@@ -258,7 +260,7 @@ static enum lethe_err make_zlib(struct rebuilder *r, struct lethe_reader *recipe
     filtering = (struct filtering){
         .r = r, .values = r->raster, .types = types, .data = data, .row = size / r->shape.height};
     lethe_buf_put(&r->zlib, word, 2);
-    err = lethe_deflate_replay(description, description_len, data, size, whole ? NULL : &feed, r->max_len, &r->zlib);
+    err = lethe_deflate_replay(description, description_len, data, size, &feed, r->max_len, &r->zlib);
     if (err) {
         goto out;
     }

@@ -83,10 +83,14 @@ enum lethe_err lethe_png_parse_on(const uint8_t *file, size_t len, const struct 
 enum lethe_err lethe_png_rebuild(const struct lethe_raster *raster, const uint8_t *recipe, size_t recipe_len,
                                  size_t max_len, struct lethe_buf *out) LETHE_MUST_CHECK;
 
-/* Called before a rebuilder reads the rows below rows: returns when they are there, and in *ready how many are. */
+/*
+ * need is called before a rebuilder reads the rows below rows: returns when they are there, and in *ready how many are.
+ * pool: who may help with the deflate stream, or NULL.
+ */
 struct lethe_png_feed {
     enum lethe_err (*need)(void *context, uint32_t rows, uint32_t *ready);
     void *context;
+    struct lethe_pool *pool;
 };
 /* The same while the samples are still coming. */
 enum lethe_err lethe_png_rebuild_fed(const struct lethe_raster *raster, const uint8_t *recipe, size_t recipe_len,

@@ -110,8 +110,8 @@ static enum lethe_err describe(const uint8_t *packed, size_t packed_len, uint8_t
     enum lethe_err err = lethe_deflate_unpack(packed, packed_len, data, len, &sample);
 
     if (!err) {
-        err = lethe_deflate_describe(packed, packed_len, data, len, &sample, hint, window_bits, SIZE_MAX, NULL, out,
-                                     used);
+        err = lethe_deflate_describe(packed, packed_len, data, len, &sample, hint, window_bits, SIZE_MAX, NULL, NULL,
+                                     out, used);
         lethe_tokens_release(&sample.tokens);
     }
     return err;

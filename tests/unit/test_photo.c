@@ -774,6 +774,12 @@ static void real_files(void **unused)
         print_message("%s: %zu + %zu + %zu of %zu, %.1f dB\n", names[i], parts.artifact.len,
                       parts.residual.len, parts.recipe_len, file.len, lethe_quality_psnr(&parts.quality));
         parts_release(&parts);
+        if (strstr(names[i], ".png")) { /* by an encoder that optimises: segments whose matches another thread finds */
+            bool looked_again;
+
+            encode(&file, 3, &looked_again);
+            assert_false(looked_again);
+        }
         lethe_buf_release(&file);
         found++;
     }
