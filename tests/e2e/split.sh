@@ -65,7 +65,7 @@ cmp "$WORK/src/text" "$MNT/text"
 echo 'written meanwhile' >"$MNT/meanwhile"
 sync "$MNT/meanwhile"
 epoch=$("$LETHEFS" status "$MNT" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["epoch"])')
-"$LETHEFS" sync "$MNT" 2>/dev/null &
+"$LETHEFS" sync "$MNT" --timeout 0 2>/dev/null &
 syncing=$!
 until "$LETHEFS" status "$MNT" --json |
     python3 -c 'import json, sys; sys.exit(not json.load(sys.stdin)["second_store"]["away"])'; do
