@@ -58,9 +58,9 @@ struct lethe_content {
     uint64_t data;    /* blocks that are no holes, those that come from base or vault among them */
     uint64_t cached;  /* blocks in the cache arena */
     uint64_t move_at; /* vaulted: chunks below it have no slot of arena 0 */
-    bool gone;        /* abandoned or dropped: no rows are written */
     bool dead;        /* listed in the table dead */
 
+    atomic_bool gone;      /* abandoned or dropped: no rows are written; set under the content lock */
     _Atomic uint64_t size; /* written under the content lock */
     _Atomic uint64_t used; /* the clock at the last use */
     _Atomic uint64_t used_stored;
