@@ -171,8 +171,9 @@ enum lethe_err lethe_content_fill(struct lethe_content *content, uint64_t offset
 bool lethe_content_same_as_base(struct lethe_content *content, uint64_t offset, uint64_t len, struct lethe_id *base);
 
 /*
- * No live inode names this content any more (call once, then put it). Mutable: its blocks are freed. Otherwise it is
- * listed in the table dead with the number of the next cut, and its cached blocks may go at once.
+ * No live inode names this content any more (call once, then put it). Mutable: its blocks are freed; where that fails they
+ * are with the next epoch. Otherwise it is listed in the table dead with the number of the next cut, and its cached blocks
+ * may go at once.
  */
 enum lethe_err lethe_content_abandon(struct lethe_content *content) LETHE_MUST_CHECK;
 /* Forgets rows and blocks of a content that nothing needs (published without it). */

@@ -404,7 +404,13 @@ enum lethe_err lethe_content_discard(struct lethe_content *content)
     return err;
 }
 
-static enum lethe_err list_dead(struct lethe_content *content)
+void lethe_content_doom(struct lethe_content *content)
+{
+    content->dead = true;
+    lethe_content_mark(content);
+}
+
+enum lethe_err lethe_content_list_dead(struct lethe_content *content)
 {
     struct lethe_contents *store = content->store;
     uint64_t epoch = lethe_contents_next_epoch(store);
@@ -455,9 +461,12 @@ enum lethe_err lethe_content_abandon(struct lethe_content *content)
     if (content->gone) {
         err = LETHE_OK;
     } else if (content->state == LETHE_CONTENT_MUTABLE) {
-        err = lethe_content_discard(content);
+        err = LETHE_OK;
+        if (lethe_content_discard(content)) {
+            lethe_content_doom(content);
+        }
     } else {
-        err = list_dead(content);
+        err = lethe_content_list_dead(content);
         if (!err) {
             content->dead = true;
             if (content->state == LETHE_CONTENT_VAULTED && !has_children(content)) {

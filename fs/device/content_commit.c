@@ -144,6 +144,9 @@ static enum lethe_err store_contents(struct lethe_contents *store)
             if (!err) {
                 err = lethe_content_row_store(content);
             }
+            if (!err && content->dead && content->state == LETHE_CONTENT_MUTABLE) {
+                err = lethe_content_list_dead(content);
+            }
             pthread_rwlock_unlock(&content->lock);
         }
         if (err) {

@@ -58,7 +58,7 @@ struct lethe_content {
     uint64_t data;    /* blocks that are no holes, those that come from base or vault among them */
     uint64_t cached;  /* blocks in the cache arena */
     uint64_t move_at; /* vaulted: chunks below it have no slot of arena 0 */
-    bool dead;        /* listed in the table dead */
+    bool dead;        /* listed in the table dead; a mutable one is with the next prepare */
 
     atomic_bool gone;      /* abandoned or dropped: no rows are written; set under the content lock */
     _Atomic uint64_t size; /* written under the content lock */
@@ -322,5 +322,9 @@ enum lethe_err lethe_contents_move(struct lethe_contents *store) LETHE_MUST_CHEC
 /* Frees all that a content has and forgets its rows. Maps shared, content lock held for writing, under the
  * gate. */
 enum lethe_err lethe_content_discard(struct lethe_content *content) LETHE_MUST_CHECK;
+/* Of a mutable content that nothing names and that could not be discarded (memory, disk): a sweep does it later. */
+void lethe_content_doom(struct lethe_content *content);
+/* Lists it in the table dead. */
+enum lethe_err lethe_content_list_dead(struct lethe_content *content) LETHE_MUST_CHECK;
 
 #endif

@@ -104,7 +104,7 @@ enum lethe_err lethe_content_clone(struct lethe_content *from, struct lethe_cont
         err = clone_maps(from, to);
     }
     if (err && lethe_content_discard(to) != LETHE_OK) {
-        to->gone = true; /* its blocks are lost to use until the store is opened anew */
+        lethe_content_doom(to);
     }
     pthread_rwlock_unlock(&from->lock);
     pthread_rwlock_unlock(&to->lock);

@@ -2,6 +2,8 @@
 /* The content store: limits, waiting, the cache, damage, what lies on the disk, and huge sparse files. */
 #include "tests/unit/test_content_env.h"
 
+#include "lethe/log.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -699,9 +701,78 @@ static void test_crowd(void **unused)
     env_end(&env);
 }
 
+static void hush(void *context, enum lethe_log_level level, const char *text)
+{
+    (void)context;
+    (void)level;
+    (void)text;
+}
+
+/* Drops what is listed as dead, as the sweep of an epoch does; returns how many there were. */
+static unsigned drop_dead(struct env *env)
+{
+    struct lethe_id ids[8];
+    sqlite3_stmt *statement;
+    unsigned count = 0;
+    bool row;
+
+    lethe_db_lock(env->db);
+    assert_int_equal(lethe_db_statement(env->db, "SELECT content FROM dead", &statement), LETHE_OK);
+    while (lethe_db_step(env->db, statement, &row) == LETHE_OK && row) {
+        assert_true(count < 8 && lethe_db_column_id(statement, 0, &ids[count]));
+        count++;
+    }
+    lethe_db_unlock(env->db);
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(lethe_contents_drop(env->store, &ids[i]), LETHE_OK);
+    }
+    commit(env);
+    return count;
+}
+
+/* What cannot be taken back for want of memory (or of room in the database) is not lost: the next sweep does it. */
+static void test_end_without_memory(void **unused)
+{
+    static uint8_t bytes[200 * BLOCK];
+    struct lethe_content *content, *clone;
+    struct lethe_absent absent;
+    struct lethe_id id;
+    struct env env;
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        bytes[i] = (uint8_t)random_next();
+    }
+    env_make(&env, 64 << 20);
+    assert_int_equal(lethe_content_new(env.store, &content), LETHE_OK);
+    id = *lethe_content_id(content);
+    assert_int_equal(lethe_content_write(content, 0, bytes, sizeof bytes, &absent), LETHE_OK);
+    lethe_content_put(content);
+    commit(&env);
+    env_down(&env);
+    env_up(&env, false);
+    assert_int_equal(lethe_content_get(env.store, &id, 0, &content), LETHE_OK);
+    /* No statement can be prepared; one that fails while it runs would end the transaction. */
+    lethe_log_set_sink(hush, NULL);
+    (void)sqlite3_hard_heap_limit64(1);
+    assert_int_equal(lethe_content_clone(content, &clone), LETHE_ERR_NOMEM);
+    assert_int_equal(lethe_content_abandon(content), LETHE_OK);
+    (void)sqlite3_hard_heap_limit64(0);
+    lethe_log_set_sink(NULL, NULL);
+    lethe_content_put(content);
+    commit(&env);
+    env_down(&env);
+    env_up(&env, false);
+    assert_int_equal(lethe_slots_used(env.store->slots[ARENA_STATE]), sizeof bytes / BLOCK);
+    assert_int_equal(drop_dead(&env), 2);
+    assert_int_equal(lethe_slots_used(env.store->slots[ARENA_STATE]), 0);
+    env_end(&env);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_end_without_memory),
         cmocka_unit_test(test_limit),   cmocka_unit_test(test_back_pressure), cmocka_unit_test(test_damage),
         cmocka_unit_test(test_at_rest), cmocka_unit_test(test_sparse),        cmocka_unit_test(test_base),
         cmocka_unit_test(test_gone),    cmocka_unit_test(test_crowd),         cmocka_unit_test(test_unread),
