@@ -299,7 +299,7 @@ static void append(int path)
 {
     struct change change = change_begin(file_at[path], false);
     struct event *event = change.events[0];
-    size_t before = event->size, len = chance((uint32_t)(ROOM - before));
+    size_t before = event->size, len = chance((uint32_t)(ROOM - before) + 1);
     int fd = open_again(path, O_APPEND);
 
     for (size_t i = before; i < before + len; i++) {
