@@ -21,5 +21,7 @@ enum lethe_err lethe_file_write_output(const char *path, const void *bytes, size
 enum lethe_err lethe_file_append(const char *path, const void *bytes, size_t len) LETHE_MUST_CHECK;
 /* mkdir -p with this mode for what is made, each durable in the one above. */
 enum lethe_err lethe_file_make_folders(const char *path, mode_t mode) LETHE_MUST_CHECK;
+/* Removes a folder with all below, as far as that can be done; follows no links. */
+void lethe_file_remove_folder(const char *path);
 
 #endif

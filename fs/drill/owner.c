@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +16,6 @@
 #include "lethe/log.h"
 
 #define PAIR_FILE_MAX (64u << 20)
-
-static int remove_entry(const char *path, const struct stat *stat, int type, struct FTW *where)
-{
-    (void)stat;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
 
 /* The device's sealed pairs, copied: what is found in the vault is kept beside them, and that must not be the
  * state. */
@@ -213,7 +204,7 @@ void drill_owner_free(struct drill_owner *owner)
     lethe_vault_free(owner->vault);
     lethe_secret_free(owner->device_root);
     if (owner->scratch[0]) {
-        nftw(owner->scratch, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        lethe_file_remove_folder(owner->scratch);
     }
     free(owner->state_dir);
     free(owner);

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -955,14 +954,6 @@ enum lethe_err lethe_session_open(const struct lethe_session_options *options, s
     return LETHE_OK;
 }
 
-static int remove_entry(const char *path, const struct stat *stat, int type, struct FTW *where)
-{
-    (void)stat;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
 enum lethe_err lethe_session_close(struct lethe_session *session)
 {
     enum lethe_err err = LETHE_OK;
@@ -1011,7 +1002,7 @@ enum lethe_err lethe_session_close(struct lethe_session *session)
     lethe_vault_free(session->vault);
     lethe_secret_free(session->device_root);
     if (session->scratch_dir) {
-        nftw(session->scratch_dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        lethe_file_remove_folder(session->scratch_dir);
         free(session->scratch_dir);
     }
     if (session->lock_fd >= 0) {

@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -235,14 +234,6 @@ static enum lethe_err open_patiently(const char *location, bool create, const st
     return err ? err : lethe_store_retry_new(store, LETHE_SESSION_PATIENCE_MS, out);
 }
 
-static int remove_entry(const char *path, const struct stat *stat_buf, int type, struct FTW *where)
-{
-    (void)stat_buf;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
 /* The first folder on the way to path, or path itself, that is not there: owned; NULL when all are. */
 static char *first_absent(const char *path)
 {
@@ -302,7 +293,7 @@ static enum lethe_err note_absent(const char *location, struct made *made)
 static void unmake(const struct made *made, const char *state_dir)
 {
     if (made->state_from) { /* made last */
-        nftw(state_dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        lethe_file_remove_folder(state_dir);
         remove_empty(state_dir, made->state_from);
     }
     if (made->folder) {
@@ -588,7 +579,7 @@ enum lethe_err lethe_setup_recover(const struct lethe_recover_options *options, 
         err = LETHE_ERR_NOMEM;
     }
     if (!err) { /* of a recovery that was cut off */
-        (void)nftw(fresh, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        lethe_file_remove_folder(fresh);
     }
     err = err ? err : lethe_secret_new(lethe_secret_bytes(options->device), &device);
     err = err ? err : save_device_secret(fresh, device);
@@ -636,7 +627,7 @@ out:
     lethe_secret_free(master);
     lethe_secret_free(device);
     if (err && fresh) {
-        (void)nftw(fresh, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        lethe_file_remove_folder(fresh);
     }
     free(fresh);
     free(state_dir);
