@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/image/deflate.h"
+#include "tests/deflate_describe.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
@@ -26,21 +27,6 @@ static size_t inflated(const uint8_t *in, size_t len, uint8_t *out)
     }
     lethe_inflate_release(&inflater);
     return err ? SIZE_MAX : pos;
-}
-
-/* Unpacks, which must give len bytes, and describes. */
-static enum lethe_err describe(const uint8_t *packed, size_t packed_len, uint8_t *data, size_t len, unsigned hint,
-                               unsigned window_bits, struct lethe_buf *out, size_t *used)
-{
-    struct lethe_deflate_sample sample;
-    enum lethe_err err = lethe_deflate_unpack(packed, packed_len, data, len, &sample);
-
-    if (!err) {
-        err = lethe_deflate_describe(packed, packed_len, data, len, &sample, hint, window_bits, SIZE_MAX, NULL, NULL,
-                                     out, used);
-        lethe_tokens_release(&sample.tokens);
-    }
-    return err;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)

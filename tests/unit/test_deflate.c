@@ -10,6 +10,7 @@
 #include <png.h>
 
 #include "engine/image/deflate.h"
+#include "tests/deflate_describe.h"
 
 static uint32_t next(uint64_t *state)
 {
@@ -100,21 +101,6 @@ static uint8_t *pack(uint8_t *data, size_t len, int level, int strategy, int mem
     *packed = n - 6; /* without zlib's header and checksum */
     memmove(out, out + 2, *packed);
     return out;
-}
-
-/* Unpacks, which must give len bytes, and describes. */
-static enum lethe_err describe(const uint8_t *packed, size_t packed_len, uint8_t *data, size_t len, unsigned hint,
-                               unsigned window_bits, struct lethe_buf *out, size_t *used)
-{
-    struct lethe_deflate_sample sample;
-    enum lethe_err err = lethe_deflate_unpack(packed, packed_len, data, len, &sample);
-
-    if (!err) {
-        err = lethe_deflate_describe(packed, packed_len, data, len, &sample, hint, window_bits, SIZE_MAX, NULL, NULL,
-                                     out, used);
-        lethe_tokens_release(&sample.tokens);
-    }
-    return err;
 }
 
 /* Describes, replays, compares; returns the size of the description. */
